@@ -1,0 +1,116 @@
+//! A place that can create exclusively: local disk (fsync, link), later object stores and HDFS; its
+//! probe; and a double that loses answers.
+//!
+//! Everything landfall makes visible goes through here, so "create-only", "read back" and "durable"
+//! are written once. Paths are relative to the lake's root, segments joined by `/`. Data never stands
+//! under `_landfall/`, and nothing outside `_landfall/` is ever deleted.
+
+mod double;
+mod error;
+pub mod fault;
+mod local;
+mod probe;
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+pub use double::{Faults, FaultyLake};
+pub use error::LakeError;
+pub use local::LocalLake;
+pub use probe::{Probe, probe};
+
+/// What became of a create-only write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// This call made it, whole and durable.
+    Created,
+    /// Something stands under the name already; nothing was changed.
+    Exists,
+}
+
+/// What [`place`] found under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placed {
+    Created,
+    /// Equal content stands there: as good as created.
+    Same,
+    /// Other content stands there: it is returned.
+    Other(Bytes),
+}
+
+/// A name that a listing shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub path: String,
+    pub size: u64,
+}
+
+/// A destination with exclusive creation and a consistent listing.
+#[async_trait]
+pub trait Lake: Send + Sync + 'static {
+    /// The lake's URL, as a person writes it.
+    fn url(&self) -> &str;
+
+    /// Creates a small object if nothing stands under its name; whole and durable when it returns
+    /// `Created`. Any error but [`LakeError::NotDone`] and [`LakeError::Refused`] means that it may have happened.
+    async fn create(&self, path: &str, content: Bytes) -> Result<Created, LakeError>;
+
+    /// A place for the bytes of a file that is not named yet. Dropping it leaves nothing behind.
+    fn stage(&self) -> Result<Box<dyn Staged>, LakeError>;
+
+    /// The whole content, or `None` where the name is *known* to be absent.
+    async fn read(&self, path: &str) -> Result<Option<Bytes>, LakeError>;
+
+    async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, LakeError>;
+
+    /// The size in bytes, or `None` where the name is *known* to be absent.
+    async fn size(&self, path: &str) -> Result<Option<u64>, LakeError>;
+
+    /// Every object below the directory `prefix` (recursively), in order of path, after `start_after`. Complete, or
+    /// it ends with an error. Temporary files are never shown.
+    async fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: Option<&'a str>,
+    ) -> Result<BoxStream<'a, Result<Entry, LakeError>>, LakeError>;
+
+    /// Makes a name that was *found* durable before it is acted on (a local disk syncs the directories
+    /// from it up to the root, once per process and directory).
+    async fn settle(&self, path: &str) -> Result<(), LakeError>;
+
+    /// Removes an object below `_landfall/`; absent is success. Any other path is refused.
+    async fn delete(&self, path: &str) -> Result<(), LakeError>;
+
+    /// Removes what crashed writers left behind. Only unlinks; never touches a published name.
+    async fn sweep(&self) -> Result<u64, LakeError>;
+}
+
+/// The bytes of a file under way.
+#[async_trait]
+pub trait Staged: Send {
+    /// Appends. Called from plain threads; must not wait for a network.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), LakeError>;
+
+    /// Gives it a name, create-only: whole and durable when it returns `Created`. May be called again
+    /// after any answer.
+    async fn publish(&mut self, path: &str) -> Result<Created, LakeError>;
+}
+
+/// Creates `content` under `path` and reads back on every answer but a clear success.
+pub async fn place(lake: &dyn Lake, path: &str, content: Bytes) -> Result<Placed, LakeError> {
+    match lake.create(path, content.clone()).await {
+        Ok(Created::Created) => return Ok(Placed::Created),
+        Ok(Created::Exists) | Err(LakeError::Unknown { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    match lake.read(path).await? {
+        Some(found) => {
+            lake.settle(path).await?;
+            if found == content { Ok(Placed::Same) } else { Ok(Placed::Other(found)) }
+        }
+        None => Err(LakeError::not_done(path, "it was not created, and is not there")),
+    }
+}

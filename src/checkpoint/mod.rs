@@ -1,0 +1,60 @@
+//! Checkpoints: one small versioned record per stream, and the stores that keep them.
+//!
+//! [`state`] holds the record and its pure transitions; [`CheckpointStore`] is `load` and `swap`.
+
+pub mod state;
+
+use async_trait::async_trait;
+use landfall_sink::Stream;
+
+pub use state::{Checkpoint, Planned, Refusal};
+
+/// What became of a swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// The new record stands, durably.
+    Won,
+    /// Somebody else's version stands: load it and act on it alone.
+    Lost,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It did not happen; it may work later (a full disk, say).
+    #[error("checkpoint store {store}: {message}")]
+    NotDone { store: String, message: String },
+    /// It may have happened: load again before anything else.
+    #[error("checkpoint store {store}: {message} (whether it happened is not known)")]
+    Unknown { store: String, message: String },
+    /// Another process holds the store.
+    #[error("checkpoint store {store} is held by {holder}")]
+    Locked { store: String, holder: String },
+    /// The store is damaged, of a newer format, or must not be used: the message says what to do.
+    #[error("checkpoint store {store}: {message}")]
+    Refused { store: String, message: String },
+}
+
+/// A place that keeps one record per stream; linearizable per stream.
+#[async_trait]
+pub trait CheckpointStore: Send + Sync + 'static {
+    /// `memory`, `sled`, …: as in the configuration.
+    fn kind(&self) -> &'static str;
+
+    /// The store's own id, durable before anyone saw it.
+    fn id(&self) -> &str;
+
+    /// The id of the lake that this store was first used with.
+    async fn lake_id(&self) -> Result<Option<String>, StoreError>;
+
+    /// Remembers the lake, once and durably; another id than the one remembered is refused.
+    async fn remember_lake(&self, lake: &str) -> Result<(), StoreError>;
+
+    async fn load(&self, stream: &Stream) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// Puts `new` in the place of the record with version `expected` (`None`: there must be none).
+    /// Durable when it returns [`Swap::Won`].
+    async fn swap(&self, expected: Option<u64>, new: &Checkpoint) -> Result<Swap, StoreError>;
+
+    /// Every stream that has a record.
+    async fn streams(&self) -> Result<Vec<Stream>, StoreError>;
+}
