@@ -9,11 +9,19 @@
 //! `plan → read → create-only write → commit → announce`: see `docs/exactly-once.md`.
 
 pub mod ambient;
+mod batch;
 pub mod checkpoint;
 pub mod config;
 pub mod kafka;
+mod landfall;
 pub mod origin;
+pub mod pipeline;
 pub mod plan;
+pub mod status;
+pub mod supervisor;
+
+pub use batch::Batch;
+pub use landfall::{Builder, Landfall, LandfallError};
 
 /// The contract that sinks are written against.
 pub use landfall_sink as sink;

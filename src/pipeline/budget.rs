@@ -1,0 +1,65 @@
+//! One byte budget over everything in flight: `limits.memory`, divided.
+//!
+//! A quarter is for records that librdkafka has fetched, half for batches being encoded, and a quarter
+//! for sealed batches that still hold memory (a file on a local disk holds next to none).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[derive(Debug)]
+pub struct Budget {
+    memory: usize,
+    workers: usize,
+    landing: AtomicUsize,
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+impl Budget {
+    pub fn new(memory: usize, workers: usize) -> Budget {
+        Budget { memory, workers: workers.max(1), landing: AtomicUsize::new(0) }
+    }
+
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// What librdkafka may hold of one partition, where so many are read.
+    pub fn fetched_per_partition(&self, partitions: usize) -> usize {
+        (self.memory / 4 / partitions.max(1)).clamp(64 * KIB, 16 * MIB)
+    }
+
+    /// What one answer of a broker may hold.
+    pub fn fetch_bytes(&self) -> usize {
+        (self.memory / 8 / self.workers).clamp(256 * KIB, 4 * MIB)
+    }
+
+    /// How much one worker's batches may hold.
+    pub fn writers_share(&self) -> usize {
+        self.memory / 2 / self.workers
+    }
+
+    /// A batch that holds this much, although it was asked to give memory back, is ended.
+    pub fn is_heavy(&self, memory: usize) -> bool {
+        memory > self.writers_share() / 2
+    }
+
+    /// How many bytes of rows are handed to a batch at once: enough to encode well, little against the
+    /// size of the file.
+    pub fn batch_bytes(&self, max_size: u64) -> usize {
+        let of_file = usize::try_from(max_size / 16).unwrap_or(MIB);
+        of_file.clamp(4 * KIB, MIB)
+    }
+
+    pub fn landing(&self, bytes: usize) {
+        self.landing.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    pub fn landed(&self, bytes: usize) {
+        self.landing.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    pub fn landing_is_full(&self) -> bool {
+        self.landing.load(Ordering::Acquire) > self.memory / 4
+    }
+}

@@ -1,0 +1,202 @@
+//! Plans that were found, and offsets that Kafka does not have.
+
+use std::time::Instant;
+
+use landfall_lake::fault;
+use landfall_sink::{Facts, Head, Plan, SinkError, Span};
+
+use super::judge::{self, Verdict};
+use super::reading::{ReadFault, Reading, Steer};
+use super::works::OnGap;
+use super::{SAME_FAULT, StreamTask, Trouble, UnderWay};
+use crate::checkpoint::Planned;
+use crate::kafka::Fault;
+
+impl StreamTask {
+    /// Executes what is planned and not under way: a name that stands is committed, a decision or a gap
+    /// is carried out, the rest is read.
+    pub(super) async fn resume_plans(&mut self) -> Result<(), Trouble> {
+        if fault::sabotaged("ignore_open_plans") {
+            return Ok(());
+        }
+        for planned in self.checkpoint.planned.clone() {
+            let span = planned.span();
+            if self.is_under_way(span) || self.works.is_draining() {
+                continue;
+            }
+            let plan = self.plan_of(&planned).await?;
+            if self.looked.insert(span)
+                && let Some(landed) = self.works.sink.standing(&plan).await?
+            {
+                self.commit(landed).await?;
+                continue;
+            }
+            if planned.resolved.is_some() {
+                self.land_gap(&plan, vec![span]).await?;
+                continue;
+            }
+            self.resume(&planned, plan).await?;
+        }
+        Ok(())
+    }
+
+    async fn resume(&mut self, planned: &Planned, plan: Plan) -> Result<(), Trouble> {
+        let span = plan.span;
+        let gap = Span::new(span.from, self.log_start.min(span.until));
+        let gaps = if gap.is_empty() { Vec::new() } else { vec![gap] };
+        if !gaps.is_empty() && self.works.on_gap == OnGap::Fail {
+            return Err(judge::gap_stop(&self.stream, gap));
+        }
+        if gap == span {
+            return self.land_gap(&plan, gaps).await;
+        }
+        let mut span = span;
+        if fault::sabotaged("float_the_end") {
+            span.until = self.works.ends_of(&self.stream).map_or(span.until, |(ends, _)| ends.end.max(span.until));
+        }
+        let epoch = if gaps.is_empty() { planned.from_epoch } else { None };
+        let head = Head { stream: self.stream.clone(), from: span.from, layout: plan.layout.clone() };
+        self.start_reading(head, Steer::whole(span), gap.until.max(span.from), epoch, gaps).await?;
+        Ok(())
+    }
+
+    /// On and on from `next`, as far as nobody reads there yet.
+    pub(super) async fn read_ahead(&mut self) -> Result<(), Trouble> {
+        let next = self.checkpoint.next;
+        let there = self.target.is_some_and(|target| next >= target);
+        let reads_on = self.readings.values().any(|under| !under.steer.course().whole);
+        let is_full = self.unlanded.load(std::sync::atomic::Ordering::Acquire) >= self.most_open_plans();
+        if there || reads_on || is_full || self.works.is_draining() || !self.heard.is_empty() {
+            return Ok(());
+        }
+        if self.log_start > next {
+            return self.plan_gap(Span::new(next, self.log_start)).await;
+        }
+        let head = Head { stream: self.stream.clone(), from: next, layout: self.works.sink.layout() };
+        let steer = Steer::open(next, self.target);
+        self.start_reading(head, steer, next, self.checkpoint.next_epoch, Vec::new()).await?;
+        Ok(())
+    }
+
+    /// `[next, log start)` is one plan, of no row.
+    async fn plan_gap(&mut self, gap: Span) -> Result<(), Trouble> {
+        if self.works.on_gap == OnGap::Fail {
+            return Err(judge::gap_stop(&self.stream, gap));
+        }
+        tracing::warn!("{}: recorded as a gap: Kafka dropped these records before they were read", self.stream.range(gap));
+        let layout = self.works.sink.layout().digest();
+        self.plan(gap, None, layout).await
+    }
+
+    async fn land_gap(&mut self, plan: &Plan, gaps: Vec<Span>) -> Result<(), Trouble> {
+        let head = Head { stream: self.stream.clone(), from: plan.span.from, layout: plan.layout.clone() };
+        let writer = self.works.sink.begin(&head)?;
+        let sealed = writer.seal(&Facts { span: plan.span, gaps })?;
+        self.start_landing(plan.span, sealed).await
+    }
+
+    /// `false` where every worker reads this stream already: later.
+    pub(super) async fn start_reading(
+        &mut self,
+        head: Head,
+        steer: std::sync::Arc<Steer>,
+        start_at: i64,
+        from_epoch: Option<i32>,
+        gaps: Vec<Span>,
+    ) -> Result<bool, Trouble> {
+        let taken: Vec<usize> = self.readings.values().map(|under| under.worker).collect();
+        let Some(worker) = self.works.crew.place(head.layout.isolation, &taken)? else {
+            return Ok(false);
+        };
+        let id = self.works.crew.next_id();
+        let reading = Reading {
+            id,
+            head,
+            start_at,
+            from_epoch,
+            gaps,
+            steer: steer.clone(),
+            unlanded: self.unlanded.clone(),
+            most_unlanded: self.most_open_plans(),
+            reports: self.said.clone(),
+        };
+        self.readings.insert(id, UnderWay { worker, steer });
+        self.works.crew.read(worker, reading);
+        Ok(true)
+    }
+
+    fn is_under_way(&self, span: Span) -> bool {
+        let reads = |under: &UnderWay| {
+            let course = under.steer.course();
+            course.whole && course.from == span.from && course.stop == Some(span.until)
+        };
+        self.landing_spans.contains(&span) || self.readings.values().any(reads)
+    }
+
+    /// What a fault of a reading means.
+    pub(super) async fn faulted(&mut self, at: i64, fault: ReadFault) -> Result<(), Trouble> {
+        self.faults += 1;
+        match fault {
+            ReadFault::Kafka(Fault::Corrupt { message }) if self.faults >= SAME_FAULT => Err(Trouble::stop(
+                format!("{}: the records from offset {at} on are corrupt on the broker: {message}", self.stream),
+                format!(
+                    "repair the partition (another replica may be whole), or give the range up with `landfall resolve \
+                     --stream {} --range FROM-UNTIL --as gap`",
+                    self.stream
+                ),
+            )),
+            ReadFault::Kafka(fault) => {
+                tracing::debug!("{}: reading at {at}: {fault}", self.stream);
+                self.judged(at, &fault).await
+            }
+            ReadFault::Client(error) => Err(error.into()),
+            ReadFault::Sink(SinkError::NotDone(why) | SinkError::Unknown(why)) => Err(Trouble::Again(why)),
+            ReadFault::Sink(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks the broker where the partition starts and ends; the error code decides nothing.
+    async fn judged(&mut self, at: i64, fault: &Fault) -> Result<(), Trouble> {
+        let isolation = self.works.sink.layout().isolation;
+        let asked = Instant::now();
+        let ends = judge::ends(&self.works.kafka, &self.stream, isolation).await?;
+        self.works.remember_ends(&self.stream, ends, asked);
+        self.heed_ends()?;
+        if self.log_start > self.checkpoint.committed() {
+            return Err(Trouble::again(""));
+        }
+        if let Fault::Truncated { message } = fault
+            && self.faults >= SAME_FAULT
+        {
+            return Err(Trouble::stop(
+                format!("{}: the log before offset {at} is not the one that was read: {message}", self.stream),
+                format!(
+                    "records were truncated (an unclean leader election?); find out what was lost, then accept it with \
+                     `landfall resolve --stream {} --range FROM-{at} --as truncated`",
+                    self.stream
+                ),
+            ));
+        }
+        Err(Trouble::again(format!("{}: reading at offset {at}: {fault}", self.stream)))
+    }
+
+    /// Compares the newest known ends of the partition with where this stream has got to.
+    pub(super) fn heed_ends(&mut self) -> Result<(), Trouble> {
+        let Some((ends, asked)) = self.works.ends_of(&self.stream) else { return Ok(()) };
+        self.log_start = self.log_start.max(ends.start);
+        let expected = self.checkpoint.next;
+        if asked <= self.moved {
+            // An answer from before `next` got there proves nothing.
+            return Ok(());
+        }
+        let Verdict::Truncated { end } = judge::judge(expected, ends) else {
+            self.truncated_since = None;
+            return Ok(());
+        };
+        let since = *self.truncated_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.works.truncation_wait {
+            return Err(judge::truncated_stop(&self.stream, expected, end));
+        }
+        Ok(())
+    }
+}

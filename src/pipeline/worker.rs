@@ -1,0 +1,255 @@
+//! A worker: one plain thread with one consumer handle, which reads many partitions and encodes what it
+//! reads on the same core (run to completion).
+//!
+//! One turn: take orders, poll Kafka, move rows into the batches under way, seal those that are due,
+//! and give memory back when the budget is spent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use landfall_sink::{Sink, SinkError};
+
+use super::budget::Budget;
+use super::draft::Draft;
+use super::pulse::Pulse;
+use super::reading::{ReadFault, Reading, Told};
+use crate::kafka::{Event, Notice, Reader, Slot, Start, Turn};
+use crate::plan::Roll;
+
+/// What the crew tells a worker.
+pub(super) enum Order {
+    Read(Box<Reading>),
+    /// Forget a reading; what it read is thrown away.
+    Drop(u64),
+}
+
+pub(super) struct Worker {
+    pub reader: Reader,
+    pub sink: Arc<dyn Sink>,
+    pub roll: Roll,
+    pub budget: Arc<Budget>,
+    pub pulse: Arc<Pulse>,
+    pub orders: Receiver<Order>,
+    pub drafts: BTreeMap<Slot, Draft>,
+    pub next_slot: Slot,
+    pub aged: Instant,
+}
+
+const POLL: Duration = Duration::from_millis(20);
+const IDLE_POLL: Duration = Duration::from_millis(100);
+/// How often the ages of batches are looked at.
+const AGING: Duration = Duration::from_millis(50);
+
+impl Worker {
+    /// Until the crew is gone.
+    pub fn run(mut self) {
+        let mut turn = Turn::default();
+        while self.take_orders() {
+            if self.budget.landing_is_full() {
+                // Sealed batches that hold memory wait for their destination: read no further.
+                std::thread::sleep(POLL);
+                continue;
+            }
+            let busy = self.drafts.values().any(|draft| draft.seen.is_some());
+            let rows = self.reader.poll(if busy { POLL } else { IDLE_POLL }, &mut turn);
+            self.pulse.beat(rows, self.drafts.len());
+            self.look_at(&mut turn);
+            self.age();
+            self.relieve();
+        }
+    }
+
+    /// `false` when there will be no more orders. New partitions are assigned in one wave.
+    fn take_orders(&mut self) -> bool {
+        let mut wave = Vec::new();
+        if self.drafts.is_empty() {
+            self.pulse.beat(0, 0);
+            match self.orders.recv_timeout(Duration::from_secs(1)) {
+                Ok(order) => self.obey(order, &mut wave),
+                Err(RecvTimeoutError::Timeout) => {
+                    // The client is served even when it has nothing to read, so that it notices brokers that come back.
+                    self.reader.poll(Duration::ZERO, &mut Turn::default());
+                    return true;
+                }
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        loop {
+            match self.orders.try_recv() {
+                Ok(order) => self.obey(order, &mut wave),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        self.assign(wave);
+        true
+    }
+
+    fn obey(&mut self, order: Order, wave: &mut Vec<Start>) {
+        match order {
+            Order::Read(reading) => {
+                let slot = self.next_slot;
+                self.next_slot = self.next_slot.wrapping_add(1);
+                wave.push(Start {
+                    slot,
+                    topic: reading.head.stream.topic.as_str().into(),
+                    partition: reading.head.stream.partition,
+                    from: reading.start_at,
+                    from_epoch: reading.from_epoch,
+                    stop: None,
+                });
+                self.drafts.insert(slot, Draft::new(*reading));
+            }
+            Order::Drop(id) => {
+                let slots: Vec<Slot> =
+                    self.drafts.iter().filter(|(_, draft)| draft.reading.id == id).map(|(slot, _)| *slot).collect();
+                wave.retain(|start| !slots.contains(&start.slot));
+                slots.iter().for_each(|slot| drop(self.free(*slot)));
+            }
+        }
+    }
+
+    fn assign(&mut self, wave: Vec<Start>) {
+        if wave.is_empty() {
+            return;
+        }
+        let slots: Vec<Slot> = wave.iter().map(|start| start.slot).collect();
+        if let Err(error) = self.reader.assign(wave) {
+            for slot in slots {
+                self.void(slot, ReadFault::Client(error.clone()));
+            }
+        }
+    }
+
+    fn look_at(&mut self, turn: &mut Turn) {
+        for slot in turn.touched.drain(..) {
+            self.advance(slot, false);
+        }
+        for (slot, event) in turn.events.drain(..) {
+            match event {
+                Event::Stop | Event::End(_) => self.advance(slot, false),
+                Event::Fault(fault) => self.void(slot, ReadFault::Kafka(fault)),
+            }
+        }
+        for notice in turn.notices.drain(..) {
+            match notice {
+                Notice::Recovered => tracing::info!("the brokers answer again"),
+                other => tracing::warn!("{other}; waiting, and going on by itself"),
+            }
+        }
+    }
+
+    /// Takes what has arrived for one partition into its batch, and ends the batch where it is due.
+    fn advance(&mut self, slot: Slot, aging: bool) {
+        loop {
+            let Some(draft) = self.drafts.get_mut(&slot) else { return };
+            let position = self.reader.position(slot);
+            let course = draft.reading.steer.advance(position.next);
+            if position.next > draft.from && draft.seen.is_none() {
+                draft.seen = Some(Instant::now());
+            }
+            let bound = draft.bound(&self.roll);
+            let columns = self.reader.columns(slot);
+            let ends_here = position.next >= bound;
+            if !ends_here && !aging && columns.bytes() < self.budget.batch_bytes(self.roll.max_size) {
+                return;
+            }
+            if let Err(error) = draft.absorb(self.sink.as_ref(), columns, bound) {
+                return self.void(slot, ReadFault::Sink(error));
+            }
+            let until = match (ends_here, course.whole) {
+                (true, _) => bound,
+                (false, true) => return,
+                (false, false) => match self.roll.due(&draft.sight(position.next, Instant::now())) {
+                    Some(until) => until,
+                    None if self.budget.is_heavy(draft.weight.memory) => position.next,
+                    None => return,
+                },
+            };
+            if !draft.reading.steer.close(until) {
+                // A plan fixed a later end meanwhile: look again.
+                continue;
+            }
+            let done = course.stop == Some(until);
+            if !self.seal(slot, until, position.epoch, done) {
+                return;
+            }
+        }
+    }
+
+    /// `false` where the partition was given free.
+    fn seal(&mut self, slot: Slot, until: i64, epoch: Option<i32>, done: bool) -> bool {
+        let Some(draft) = self.drafts.get_mut(&slot) else { return false };
+        let batch = match draft.seal(self.sink.as_ref(), until, epoch) {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.void(slot, ReadFault::Sink(error));
+                return false;
+            }
+        };
+        draft.reading.unlanded.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        draft.reading.report(Told::Batch(batch));
+        if done || draft.reading.is_ahead() {
+            if let Some(draft) = self.free(slot) {
+                draft.reading.report(Told::Ended);
+            }
+            return false;
+        }
+        true
+    }
+
+    fn void(&mut self, slot: Slot, fault: ReadFault) {
+        let at = self.drafts.get(&slot).map_or(0, |draft| draft.reading.steer.course().position);
+        if let Some(draft) = self.free(slot) {
+            draft.reading.report(Told::Fault { at, fault });
+        }
+    }
+
+    fn free(&mut self, slot: Slot) -> Option<Draft> {
+        if let Err(error) = self.reader.release(&[slot]) {
+            tracing::debug!("releasing a partition: {error}");
+        }
+        self.drafts.remove(&slot)
+    }
+
+    /// Ages fire without a further record.
+    fn age(&mut self) {
+        if self.aged.elapsed() < AGING {
+            return;
+        }
+        self.aged = Instant::now();
+        let max_age = self.roll.max_age;
+        let due = |draft: &Draft| draft.seen.is_some_and(|seen| seen.elapsed() >= max_age);
+        let old: Vec<Slot> = self.drafts.iter().filter(|(_, draft)| due(draft)).map(|(slot, _)| *slot).collect();
+        old.into_iter().for_each(|slot| self.advance(slot, true));
+    }
+
+    /// Asks the heaviest batches for their memory until this worker is below its share again.
+    fn relieve(&mut self) {
+        let mut held: usize = self.drafts.values().map(|draft| draft.weight.memory).sum();
+        let share = self.budget.writers_share();
+        if held <= share {
+            return self.pulse.hold(held);
+        }
+        let mut heavy: Vec<(usize, Slot)> = self.drafts.iter().map(|(slot, d)| (d.weight.memory, *slot)).collect();
+        heavy.sort_unstable();
+        while held > share * 3 / 4 {
+            let Some((before, slot)) = heavy.pop() else { break };
+            let Some(draft) = self.drafts.get_mut(&slot) else { continue };
+            if let Err(error) = draft.relieve() {
+                self.void(slot, ReadFault::Sink(error));
+                held -= before;
+            } else {
+                held = held - before + draft.weight.memory.min(before);
+            }
+        }
+        self.pulse.hold(held);
+    }
+}
+
+/// The error of a reading whose worker could not go on at all.
+pub(super) fn lost(error: impl std::fmt::Display) -> ReadFault {
+    ReadFault::Sink(SinkError::NotDone(error.to_string()))
+}

@@ -1,0 +1,83 @@
+//! What all streams of a process share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use landfall_sink::{Layout, Sink, Stream};
+use tokio::sync::{mpsc, watch};
+
+use super::crew::Crew;
+use super::identity::Identity;
+use super::judge::Ends;
+use super::trouble::Trouble;
+use crate::checkpoint::CheckpointStore;
+use crate::kafka::Kafka;
+use crate::origin::Origin;
+use crate::plan::Roll;
+use crate::status::Board;
+
+/// What happens where Kafka has dropped records before they were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnGap {
+    /// The stream stops and says which offsets are gone.
+    Fail,
+    /// The gap is written down in the file and in the checkpoint.
+    Record,
+}
+
+/// How a process goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Running,
+    /// No new plan; batches under way are finished.
+    Draining,
+}
+
+pub struct Works {
+    pub kafka: Kafka,
+    pub store: Arc<dyn CheckpointStore>,
+    pub sink: Arc<dyn Sink>,
+    pub origin: Arc<Origin>,
+    pub identity: Identity,
+    pub crew: Crew,
+    pub roll: Roll,
+    pub on_gap: OnGap,
+    pub board: Arc<Board>,
+    pub phase: watch::Receiver<Phase>,
+    /// How long a log may end below what was read before that is called a truncation.
+    pub truncation_wait: Duration,
+    /// What the broker last said of each partition, and when it was asked.
+    pub ends: Mutex<HashMap<Stream, (Ends, Instant)>>,
+    pub layouts: Mutex<HashMap<String, Arc<Layout>>>,
+    /// Streams whose committed offset moved: to be announced.
+    pub announce: mpsc::UnboundedSender<(Stream, i64)>,
+    /// What ends the whole process.
+    pub fatal: mpsc::UnboundedSender<String>,
+}
+
+impl Works {
+    pub fn ends_of(&self, stream: &Stream) -> Option<(Ends, Instant)> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(stream).copied()
+    }
+
+    pub fn remember_ends(&self, stream: &Stream, ends: Ends, asked: Instant) {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone(), (ends, asked));
+        self.board.ends(stream, ends.end, None);
+    }
+
+    /// The layout that a plan froze; written to the lake before its first plan, so it must be there.
+    pub async fn layout(&self, digest: &str) -> Result<Arc<Layout>, Trouble> {
+        let known = self.layouts.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
+        if let Some(layout) = known {
+            return Ok(layout);
+        }
+        let layout = self.origin.layout(digest).await?;
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), layout.clone());
+        Ok(layout)
+    }
+
+    pub fn is_draining(&self) -> bool {
+        *self.phase.borrow() == Phase::Draining
+    }
+}

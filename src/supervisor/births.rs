@@ -1,0 +1,214 @@
+//! Finding topics and partitions, and giving birth to streams that landfall meets for the first time.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures::stream::{self, StreamExt};
+use landfall_sink::{Isolation, Stream};
+
+use super::{ASK, Mode, PATIENCE, Run, RunError};
+use crate::ambient;
+use crate::checkpoint::Checkpoint;
+use crate::config::Start;
+use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
+use crate::origin::{self, Genesis, OriginError};
+use crate::pipeline::Ends;
+
+/// How many streams are born or looked up at once.
+const SIDE_BY_SIDE: usize = 64;
+
+/// The cluster's id; a broker that is away is waited for.
+pub(super) async fn cluster_id(kafka: &Kafka, mode: Mode) -> Result<String, RunError> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        let error = match blocking(kafka, |kafka| kafka.cluster_id(ASK)).await {
+            Ok(id) => return Ok(id),
+            Err(error) if error.is_permanent() => return Err(error.into()),
+            Err(error) => error,
+        };
+        if mode == Mode::Once && began.elapsed() >= PATIENCE {
+            return Err(RunError::Unreachable(error.to_string()));
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("{error}; waiting for a broker, and going on by itself");
+        }
+        tokio::time::sleep(ambient::jitter(std::time::Duration::from_secs(1))).await;
+    }
+}
+
+/// Calls that wait for brokers are made away from the async threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    kafka: &Kafka,
+    ask: impl FnOnce(Kafka) -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    let kafka = kafka.clone();
+    let asked = tokio::task::spawn_blocking(move || ask(kafka)).await;
+    asked.unwrap_or_else(|error| Err(KafkaError::other(error.to_string())))
+}
+
+/// How many partitions there are, for the size of each one's queue; a guess is enough.
+pub(super) async fn count_partitions(kafka: &Kafka, selection: &Selection) -> usize {
+    let selection = selection.clone();
+    let topics = blocking(kafka, move |kafka| kafka.topics(&selection, ASK)).await.unwrap_or_default();
+    topics.iter().map(|topic| usize::try_from(topic.partitions).unwrap_or(0)).sum()
+}
+
+impl Run {
+    /// Looks for topics and partitions that have no task yet, and starts them.
+    pub(super) async fn discover(&mut self, cluster: &str) -> Result<(), RunError> {
+        let selection = self.plant.selection.clone();
+        let found = blocking(&self.works.kafka, move |kafka| kafka.topics(&selection, ASK)).await?;
+        self.note_patterns(cluster, &found).await?;
+        let mut fresh = Vec::new();
+        for topic in found {
+            if topic.partitions == 0 {
+                self.missing(&topic);
+                continue;
+            }
+            self.missing.remove(&topic.name);
+            let all_known = (0..topic.partitions).all(|p| self.known.contains_key(&(topic.name.clone(), p)));
+            if !all_known && !self.refused.contains_key(&topic.name) {
+                fresh.push(topic);
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = fresh.iter().map(|topic| topic.name.clone()).collect();
+        let ids = blocking(&self.works.kafka, move |kafka| kafka.topic_ids(&names)).await?;
+        for topic in fresh {
+            let id = ids.get(&topic.name).cloned().unwrap_or(TopicId::Missing);
+            match self.start_topic(cluster, &topic, id).await {
+                Ok(()) => {}
+                Err(RunError::Origin(error)) if !error.is_transient() => self.refuse(&topic.name, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A topic that a pattern matches later than at its first use starts at its first offsets.
+    async fn note_patterns(&mut self, cluster: &str, found: &[TopicMeta]) -> Result<(), RunError> {
+        let mut matched: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for topic in found {
+            if let MatchedBy::Pattern(pattern) = &topic.matched_by {
+                matched.entry(pattern).or_default().push(topic.name.clone());
+            }
+        }
+        for (pattern, topics) in matched {
+            self.plant.origin.first_use_of_pattern(cluster, pattern, &topics).await?;
+        }
+        Ok(())
+    }
+
+    /// Waited for; with `--once` it is an error, after the others have landed.
+    fn missing(&mut self, topic: &TopicMeta) {
+        if self.missing.insert(topic.name.clone()) && self.mode == Mode::Forever {
+            tracing::warn!("topic {} does not exist; waiting until it is created", topic.name);
+        }
+    }
+
+    /// A topic that cannot be landed stops alone; the others go on.
+    fn refuse(&mut self, topic: &str, error: &OriginError) {
+        let why = error.to_string();
+        tracing::error!("topic {topic}: {why}. The other topics go on");
+        let stream = Stream { cluster: String::new(), topic: topic.to_owned(), topic_id: None, partition: -1 };
+        self.stopped.push((stream, why.clone(), "see the message".into()));
+        self.refused.insert(topic.to_owned(), why);
+    }
+
+    async fn start_topic(&mut self, cluster: &str, topic: &TopicMeta, id: TopicId) -> Result<(), RunError> {
+        let topic_id = match id {
+            TopicId::Id(id) => Some(id),
+            TopicId::Unsupported => None,
+            // Deleted between two questions: the next round sees it.
+            TopicId::Missing => return Ok(()),
+        };
+        let streams: Vec<Stream> = (0..topic.partitions)
+            .filter(|partition| !self.known.contains_key(&(topic.name.clone(), *partition)))
+            .map(|partition| Stream {
+                cluster: cluster.to_owned(),
+                topic: topic.name.clone(),
+                topic_id: topic_id.clone(),
+                partition,
+            })
+            .collect();
+        let ends = self.ask_ends(&streams).await?;
+        let genesis = self.genesis(cluster, topic, topic_id.as_deref()).await?;
+        let started: Vec<Result<Checkpoint, OriginError>> = {
+            let born = streams.iter().map(|stream| self.be_born(stream, &genesis));
+            stream::iter(born).buffered(SIDE_BY_SIDE).collect().await
+        };
+        for ((checkpoint, stream), (ends, asked)) in started.into_iter().zip(&streams).zip(ends) {
+            match checkpoint {
+                Ok(checkpoint) => {
+                    self.works.remember_ends(&checkpoint.stream, ends, asked);
+                    let target = (self.mode == Mode::Once).then_some(ends.end);
+                    self.start(checkpoint, target);
+                }
+                Err(error) if error.is_transient() => return Err(error.into()),
+                Err(error) => {
+                    self.refuse(&stream.topic, &error);
+                    self.known.insert((stream.topic.clone(), stream.partition), stream.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn be_born(&self, stream: &Stream, genesis: &Genesis) -> Result<Checkpoint, OriginError> {
+        let plant = &self.plant;
+        let (origin, store, sink) = (plant.origin.as_ref(), plant.store.as_ref(), plant.sink.as_ref());
+        let checkpoint = origin::birth(origin, store, sink, stream, genesis).await?;
+        origin::reconcile(origin, store, sink, checkpoint).await
+    }
+
+    /// The first offsets of a topic: frozen when it is first seen, whatever `source.start` says later.
+    async fn genesis(&self, cluster: &str, topic: &TopicMeta, topic_id: Option<&str>) -> Result<Genesis, RunError> {
+        let origin = &self.plant.origin;
+        let id = topic_id.unwrap_or("-");
+        if let Some(genesis) = origin.genesis(cluster, &topic.name, id).await? {
+            return Ok(genesis);
+        }
+        let start = match &topic.matched_by {
+            MatchedBy::Pattern(pattern) if !origin.pattern_knew(cluster, pattern, &topic.name).await? => Start::Earliest,
+            _ => self.plant.start.clone(),
+        };
+        let isolation = self.plant.sink.layout().isolation;
+        let first = resolve_start(&self.works.kafka, &topic.name, topic.partitions, &start, isolation).await?;
+        Ok(origin.freeze_genesis(Genesis::new(cluster, &topic.name, id, first)).await?)
+    }
+
+    pub(super) async fn ask_ends(&self, streams: &[Stream]) -> Result<Vec<(Ends, Instant)>, RunError> {
+        let isolation = self.plant.sink.layout().isolation;
+        Ok(super::ends::ask(&self.works.kafka, streams, isolation).await?)
+    }
+}
+
+/// The first offset of each partition, as `source.start` says.
+pub async fn resolve_start(
+    kafka: &Kafka,
+    topic: &str,
+    partitions: i32,
+    start: &Start,
+    isolation: Isolation,
+) -> Result<Vec<i64>, KafkaError> {
+    let given = match start {
+        Start::Offsets(topics) => topics.get(topic).cloned().unwrap_or_default(),
+        _ => BTreeMap::new(),
+    };
+    let at = match start {
+        Start::Earliest | Start::Offsets(_) => At::Start,
+        Start::Latest => At::End,
+        Start::Time(ms) => At::Time(*ms),
+    };
+    let asks: Vec<(String, i32, At)> = (0..partitions).map(|partition| (topic.to_owned(), partition, at)).collect();
+    let answers = blocking(kafka, move |kafka| kafka.list_offsets(&asks, isolation, ASK)).await?;
+    let mut first = Vec::with_capacity(answers.len());
+    for (partition, answer) in (0..partitions).zip(answers) {
+        let found = answer?.offset;
+        first.push(given.get(&partition).copied().unwrap_or(found));
+    }
+    Ok(first)
+}
