@@ -3,7 +3,21 @@
 //! A quarter is for records that librdkafka has fetched, half for batches being encoded, and a quarter
 //! for sealed batches that still hold memory (a file on a local disk holds next to none).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Memory of a sealed batch.
+#[derive(Debug)]
+pub struct Held {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.landing.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
 
 #[derive(Debug)]
 pub struct Budget {
@@ -51,12 +65,10 @@ impl Budget {
         of_file.clamp(4 * KIB, MIB)
     }
 
-    pub fn landing(&self, bytes: usize) {
+    /// Counts a sealed batch for as long as the returned value lives.
+    pub fn hold(self: &Arc<Budget>, bytes: usize) -> Held {
         self.landing.fetch_add(bytes, Ordering::AcqRel);
-    }
-
-    pub fn landed(&self, bytes: usize) {
-        self.landing.fetch_sub(bytes, Ordering::AcqRel);
+        Held { budget: self.clone(), bytes }
     }
 
     pub fn landing_is_full(&self) -> bool {

@@ -70,7 +70,7 @@ impl Draft {
         self.from = until;
         self.weight = Weight::default();
         self.seen = None;
-        Ok(ReadBatch { span, epoch, rows: weight.rows, size: weight.size, sealed })
+        Ok(ReadBatch { span, epoch, rows: weight.rows, size: weight.size, sealed, held: None })
     }
 
     fn writer(&mut self, sink: &dyn Sink) -> Result<&mut Box<dyn BatchWriter>, SinkError> {

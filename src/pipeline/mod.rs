@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use landfall_sink::{Landed, Plan, Resolution, Span, Stream};
+use landfall_sink::{Landed, Plan, Resolution, SealedBatch, Span, Stream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -38,6 +38,7 @@ use crate::ambient;
 use crate::checkpoint::{Checkpoint, Planned, Refusal, StoreError, Swap};
 use crate::plan::Learned;
 use crate::status::Activity;
+use budget::Held;
 use crew::WorkerId;
 use reading::{ReadBatch, ReadFault, Report, Steer, Told};
 
@@ -240,10 +241,15 @@ impl StreamTask {
             let layout = self.works.sink.layout();
             self.plan(span, batch.epoch, layout.digest()).await?;
         }
-        self.start_landing(span, batch.sealed).await
+        self.start_landing(span, batch.sealed, batch.held).await
     }
 
-    async fn start_landing(&mut self, span: Span, sealed: Box<dyn landfall_sink::SealedBatch>) -> Result<(), Trouble> {
+    async fn start_landing(
+        &mut self,
+        span: Span,
+        sealed: Box<dyn SealedBatch>,
+        held: Option<Held>,
+    ) -> Result<(), Trouble> {
         let Some(planned) = self.checkpoint.planned.iter().find(|planned| planned.span() == span).cloned() else {
             return Err(Trouble::again(format!("{} {span} is not planned any more", self.stream)));
         };
@@ -254,7 +260,11 @@ impl StreamTask {
             self.swap(|old, nonce| old.commit(span, &[], nonce)).await?;
         }
         let works = self.works.clone();
-        self.landing.spawn(async move { (span, land::land(works, plan, adopted, sealed).await) });
+        self.landing.spawn(async move {
+            let landed = land::land(works, plan, adopted, sealed).await;
+            drop(held);
+            (span, landed)
+        });
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use landfall_sink::{Head, SealedBatch, SinkError, Span};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::budget::Held;
 use crate::kafka::{Fault, KafkaError};
 
 /// Read one partition from an offset on: up to `stop` (a plan that was found, a piece of a backlog, the
@@ -61,6 +62,8 @@ pub struct ReadBatch {
     pub rows: u64,
     pub size: u64,
     pub sealed: Box<dyn SealedBatch>,
+    /// The memory of `sealed`, counted until it has landed or was thrown away.
+    pub held: Option<Held>,
 }
 
 #[derive(Debug)]

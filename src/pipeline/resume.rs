@@ -92,7 +92,7 @@ impl StreamTask {
         let head = Head { stream: self.stream.clone(), from: plan.span.from, layout: plan.layout.clone() };
         let writer = self.works.sink.begin(&head)?;
         let sealed = writer.seal(&Facts { span: plan.span, gaps })?;
-        self.start_landing(plan.span, sealed).await
+        self.start_landing(plan.span, sealed, None).await
     }
 
     /// `false` where every worker reads this stream already: later.

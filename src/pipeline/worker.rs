@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use landfall_sink::{Sink, SinkError};
+use landfall_sink::Sink;
 
 use super::budget::Budget;
 use super::draft::Draft;
@@ -182,13 +182,14 @@ impl Worker {
     /// `false` where the partition was given free.
     fn seal(&mut self, slot: Slot, until: i64, epoch: Option<i32>, done: bool) -> bool {
         let Some(draft) = self.drafts.get_mut(&slot) else { return false };
-        let batch = match draft.seal(self.sink.as_ref(), until, epoch) {
+        let mut batch = match draft.seal(self.sink.as_ref(), until, epoch) {
             Ok(batch) => batch,
             Err(error) => {
                 self.void(slot, ReadFault::Sink(error));
                 return false;
             }
         };
+        batch.held = Some(self.budget.hold(batch.sealed.memory()));
         draft.reading.unlanded.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
         draft.reading.report(Told::Batch(batch));
         if done || draft.reading.is_ahead() {
@@ -247,9 +248,4 @@ impl Worker {
         }
         self.pulse.hold(held);
     }
-}
-
-/// The error of a reading whose worker could not go on at all.
-pub(super) fn lost(error: impl std::fmt::Display) -> ReadFault {
-    ReadFault::Sink(SinkError::NotDone(error.to_string()))
 }

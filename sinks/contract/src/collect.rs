@@ -55,6 +55,10 @@ struct CollectedBatch<C> {
 
 #[async_trait]
 impl<C: Collected> SealedBatch for CollectedBatch<C> {
+    fn memory(&self) -> usize {
+        self.rows.iter().map(RecordBatch::get_array_memory_size).sum()
+    }
+
     async fn land(&mut self, plan: &Plan) -> Result<Landed, SinkError> {
         self.sink.land_rows(plan, &self.rows, &self.gaps).await
     }

@@ -68,6 +68,11 @@ pub trait BatchWriter: Send {
 /// A batch whose rows are complete. Dropping it leaves nothing behind.
 #[async_trait]
 pub trait SealedBatch: Send {
+    /// Bytes of memory that it holds until it has landed; none where the rows are staged elsewhere.
+    fn memory(&self) -> usize {
+        0
+    }
+
     /// Lands it under the plan's name; the plan is durable by now, and has the stream, span and
     /// layout of this batch. May be called again after any error. If the plan already stands, what
     /// stands is returned: its gaps replace those of this attempt.

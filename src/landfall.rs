@@ -1,0 +1,297 @@
+//! The library's face: the same settings as the configuration file, and three ways to run.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_lake::{Lake, LocalLake};
+use landfall_sink::{Layout, Sink};
+use landfall_sink_files::{ParquetOptions, ParquetSink};
+
+use crate::batch::{Batch, ForEach};
+use crate::checkpoint::{CheckpointStore, MemoryStore, SledStore, StoreError};
+use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
+use crate::kafka::{Kafka, KafkaError, Selection, Settings, SettingsError};
+use crate::origin::{Origin, OriginError, OwnerAbout};
+use crate::pipeline;
+use crate::plan::Roll;
+use crate::status::Board;
+use crate::supervisor::{self, Mode, Operator, Plant, RunError};
+
+/// Everything that can go wrong when a landfall is opened or runs.
+#[derive(Debug, thiserror::Error)]
+pub enum LandfallError {
+    #[error("configuration: {0}")]
+    Config(String),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Lake(#[from] landfall_lake::LakeError),
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// A log may end below what was read for so long before that is called a truncation.
+const TRUNCATION_WAIT: Duration = Duration::from_secs(60);
+
+/// A lake that is open: the checkpoint store is held, the owner is known.
+pub struct Landfall {
+    config: Config,
+    kafka: Kafka,
+    store: Arc<dyn CheckpointStore>,
+    lake: Arc<dyn Lake>,
+    origin: Arc<Origin>,
+    board: Arc<Board>,
+    operator: Operator,
+    truncation_wait: Duration,
+    /// Held for as long as this lives.
+    _lock: Option<landfall_lake::LakeLock>,
+}
+
+impl Landfall {
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Opens the checkpoint store and the lake; does not wait for Kafka.
+    pub async fn open(config: Config) -> Result<Landfall, LandfallError> {
+        let settings = Settings::new(config.kafka.properties.iter().map(|(k, v)| (k.into(), v.into())).collect())?;
+        let kafka = Kafka::connect(&settings)?;
+        let store: Arc<dyn CheckpointStore> = match config.checkpoint.store {
+            StoreKind::Sled => Arc::new(SledStore::open(&config.checkpoint.path)?),
+            StoreKind::Memory => Arc::new(MemoryStore::new()),
+        };
+        let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
+        let about = OwnerAbout::here(&config.checkpoint.path);
+        let lock = lake.lock(&about.to_string())?;
+        let lake: Arc<dyn Lake> = Arc::new(lake);
+        let origin = Arc::new(Origin::claim(lake.clone(), store.as_ref(), about).await?);
+        lake.sweep().await?;
+        Ok(Landfall {
+            config,
+            kafka,
+            store,
+            lake,
+            origin,
+            board: Arc::default(),
+            operator: Operator::default(),
+            truncation_wait: TRUNCATION_WAIT,
+            _lock: Some(lock),
+        })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn lake_id(&self) -> &str {
+        self.origin.lake_id()
+    }
+
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    pub fn store(&self) -> &Arc<dyn CheckpointStore> {
+        &self.store
+    }
+
+    pub fn lake(&self) -> &Arc<dyn Lake> {
+        &self.lake
+    }
+
+    pub fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
+    /// How the streams stand, live.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// For decisions about ranges that can never be read again.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// The sink that the configuration names.
+    pub fn sink(&self) -> Arc<dyn Sink> {
+        Arc::new(ParquetSink::new(self.lake.clone(), Arc::new(self.layout()), parquet_options(&self.config)))
+    }
+
+    /// Lands in the lake until `stop` is ready; then finishes what is under way.
+    pub async fn run(&self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        self.run_sink(self.sink(), Mode::Forever, stop).await
+    }
+
+    /// Lands up to the last stable offsets of now. `Ok` only if every stream got there.
+    pub async fn run_once(&self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        self.run_sink(self.sink(), Mode::Once, stop).await
+    }
+
+    /// Lands with a sink of one's own, made for this lake's id ([`Landfall::lake_id`]).
+    pub async fn run_sink(&self, sink: Arc<dyn Sink>, mode: Mode, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        supervisor::run(self.plant(sink), mode, stop).await
+    }
+
+    /// Gives `work` every batch, and commits it when `work` is done. An error is tried again with the
+    /// same range; several batches of different streams may be at work at once.
+    pub async fn for_each_batch<F, W>(&self, mode: Mode, work: F, stop: impl Future<Output = ()>) -> Result<(), RunError>
+    where
+        F: Fn(Batch) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<(), anyhow::Error>> + Send + 'static,
+    {
+        let sink = ForEach::new(self.lake_id(), self.kafka.isolation(), work);
+        self.run_sink(Arc::new(sink), mode, stop).await
+    }
+
+    /// Shortens the wait before a log that lost its end is called truncated.
+    #[doc(hidden)]
+    pub fn with_truncation_wait(mut self, wait: Duration) -> Landfall {
+        self.truncation_wait = wait;
+        self
+    }
+
+    fn layout(&self) -> Layout {
+        Layout {
+            lake: self.lake_id().to_owned(),
+            format: self.config.lake.format.as_str().into(),
+            extension: self.config.lake.format.as_str().into(),
+            path: self.config.lake.path.clone(),
+            isolation: self.kafka.isolation(),
+        }
+    }
+
+    fn plant(&self, sink: Arc<dyn Sink>) -> Plant {
+        let config = &self.config;
+        let group = self.kafka.group().map_or_else(|| format!("landfall-{}", self.lake_id()), str::to_owned);
+        Plant {
+            kafka: self.kafka.clone(),
+            store: self.store.clone(),
+            sink,
+            origin: self.origin.clone(),
+            selection: Selection::from(config.kafka.topics.as_slice()),
+            start: config.source.start.clone(),
+            roll: Roll {
+                max_age: config.lake.roll.max_age,
+                max_size: config.lake.roll.max_size,
+                max_records: i64::try_from(config.lake.roll.max_records).unwrap_or(i64::MAX),
+            },
+            on_gap: match config.source.on_gap {
+                OnGap::Fail => pipeline::OnGap::Fail,
+                OnGap::Record => pipeline::OnGap::Record,
+            },
+            memory: usize::try_from(config.limits.memory).unwrap_or(usize::MAX),
+            workers: config.limits.workers_or_cores(),
+            shutdown: config.limits.shutdown,
+            group,
+            truncation_wait: self.truncation_wait,
+            board: self.board.clone(),
+            operator: self.operator.clone(),
+        }
+    }
+}
+
+/// Files being synced and linked at once.
+const IO_THREADS: usize = 4;
+
+fn parquet_options(config: &Config) -> ParquetOptions {
+    let parquet = &config.lake.parquet;
+    ParquetOptions::new(parquet.codec.as_str(), parquet.level, parquet.row_group_size)
+}
+
+/// Settings, one call each; what is not set has the default of the configuration file.
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    config: Config,
+    wrong: Option<String>,
+}
+
+impl Builder {
+    /// A topic's name, or `/a regular expression/`.
+    pub fn topic(mut self, topic: &str) -> Builder {
+        match TopicSelector::from_str(topic) {
+            Ok(topic) => self.config.kafka.topics.push(topic),
+            Err(why) => self.wrong = Some(why),
+        }
+        self
+    }
+
+    /// A property of librdkafka, such as `bootstrap.servers`.
+    pub fn property(mut self, name: &str, value: &str) -> Builder {
+        self.config.kafka.properties.insert(name, value);
+        self
+    }
+
+    pub fn lake(mut self, url: &str) -> Builder {
+        match LakeUrl::parse(url) {
+            Ok(url) => self.config.lake.url = url,
+            Err(error) => self.wrong = Some(error.to_string()),
+        }
+        self
+    }
+
+    /// Where the embedded checkpoint store is kept.
+    pub fn state(mut self, directory: impl Into<PathBuf>) -> Builder {
+        self.config.checkpoint.path = directory.into();
+        self
+    }
+
+    pub fn start(mut self, start: Start) -> Builder {
+        self.config.source.start = start;
+        self
+    }
+
+    pub fn on_gap(mut self, on_gap: OnGap) -> Builder {
+        self.config.source.on_gap = on_gap;
+        self
+    }
+
+    pub fn max_age(mut self, age: Duration) -> Builder {
+        self.config.lake.roll.max_age = age;
+        self
+    }
+
+    pub fn max_size(mut self, bytes: u64) -> Builder {
+        self.config.lake.roll.max_size = bytes;
+        self
+    }
+
+    pub fn max_records(mut self, records: u64) -> Builder {
+        self.config.lake.roll.max_records = records;
+        self
+    }
+
+    pub fn memory(mut self, bytes: u64) -> Builder {
+        self.config.limits.memory = bytes;
+        self
+    }
+
+    pub fn workers(mut self, workers: usize) -> Builder {
+        self.config.limits.workers = workers;
+        self
+    }
+
+    /// Any other setting.
+    pub fn with(mut self, change: impl FnOnce(&mut Config)) -> Builder {
+        change(&mut self.config);
+        self
+    }
+
+    /// Checks the settings and opens the store and the lake.
+    pub async fn open(self) -> Result<Landfall, LandfallError> {
+        if let Some(why) = self.wrong {
+            return Err(LandfallError::Config(why));
+        }
+        self.config.check().map_err(|error| LandfallError::Config(error.to_string()))?;
+        Landfall::open(self.config).await
+    }
+}
