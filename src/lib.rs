@@ -12,6 +12,7 @@ pub mod ambient;
 mod batch;
 pub mod checkpoint;
 pub mod config;
+pub mod demo;
 pub mod kafka;
 mod landfall;
 pub mod origin;
