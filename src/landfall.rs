@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use landfall_lake::{Lake, LocalLake};
 use landfall_sink::{Layout, Sink};
-use landfall_sink_files::{ParquetOptions, ParquetSink};
+use landfall_sink_files::{self as files, ParquetOptions, ParquetSink};
 
 use crate::batch::{Batch, ForEach};
 use crate::checkpoint::{CheckpointStore, MemoryStore, SledStore, StoreError};
-use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
+use crate::config::{Codec, Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
 use crate::kafka::{Kafka, KafkaError, Selection, Settings, SettingsError};
 use crate::origin::{Origin, OriginError, OwnerAbout};
 use crate::pipeline;
@@ -45,12 +45,14 @@ const TRUNCATION_WAIT: Duration = Duration::from_secs(60);
 /// A lake that is open: the checkpoint store is held, the owner is known.
 pub struct Landfall {
     config: Config,
+    settings: Settings,
     kafka: Kafka,
     store: Arc<dyn CheckpointStore>,
     lake: Arc<dyn Lake>,
     origin: Arc<Origin>,
     board: Arc<Board>,
     operator: Operator,
+    selection: Selection,
     truncation_wait: Duration,
     /// Held for as long as this lives.
     _lock: Option<landfall_lake::LakeLock>,
@@ -65,24 +67,28 @@ impl Landfall {
     pub async fn open(config: Config) -> Result<Landfall, LandfallError> {
         let settings = Settings::new(config.kafka.properties.iter().map(|(k, v)| (k.into(), v.into())).collect())?;
         let kafka = Kafka::connect(&settings)?;
+        let topics: Vec<String> = config.kafka.topics.iter().map(ToString::to_string).collect();
+        let selection = Selection::new(&topics).map_err(|error| LandfallError::Config(error.to_string()))?;
         let store: Arc<dyn CheckpointStore> = match config.checkpoint.store {
             StoreKind::Sled => Arc::new(SledStore::open(&config.checkpoint.path)?),
             StoreKind::Memory => Arc::new(MemoryStore::new()),
         };
         let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
-        let about = OwnerAbout::here(&config.checkpoint.path);
-        let lock = lake.lock(&about.to_string())?;
+        let about = about(&config);
+        let lock = lake.lock(&format!("landfall with the checkpoint store {}", about.path))?;
         let lake: Arc<dyn Lake> = Arc::new(lake);
         let origin = Arc::new(Origin::claim(lake.clone(), store.as_ref(), about).await?);
         lake.sweep().await?;
         Ok(Landfall {
             config,
+            settings,
             kafka,
             store,
             lake,
             origin,
             board: Arc::default(),
             operator: Operator::default(),
+            selection,
             truncation_wait: TRUNCATION_WAIT,
             _lock: Some(lock),
         })
@@ -123,18 +129,19 @@ impl Landfall {
     }
 
     /// The sink that the configuration names.
-    pub fn sink(&self) -> Arc<dyn Sink> {
-        Arc::new(ParquetSink::new(self.lake.clone(), Arc::new(self.layout()), parquet_options(&self.config)))
+    pub fn sink(&self) -> Result<Arc<dyn Sink>, RunError> {
+        let sink = ParquetSink::new(self.lake.clone(), Arc::new(self.layout()), parquet_options(&self.config));
+        Ok(Arc::new(sink.map_err(|error| RunError::Fatal(error.to_string()))?))
     }
 
     /// Lands in the lake until `stop` is ready; then finishes what is under way.
     pub async fn run(&self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        self.run_sink(self.sink(), Mode::Forever, stop).await
+        self.run_sink(self.sink()?, Mode::Forever, stop).await
     }
 
     /// Lands up to the last stable offsets of now. `Ok` only if every stream got there.
     pub async fn run_once(&self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        self.run_sink(self.sink(), Mode::Once, stop).await
+        self.run_sink(self.sink()?, Mode::Once, stop).await
     }
 
     /// Lands with a sink of one's own, made for this lake's id ([`Landfall::lake_id`]).
@@ -149,7 +156,7 @@ impl Landfall {
         F: Fn(Batch) -> W + Send + Sync + 'static,
         W: Future<Output = Result<(), anyhow::Error>> + Send + 'static,
     {
-        let sink = ForEach::new(self.lake_id(), self.kafka.isolation(), work);
+        let sink = ForEach::new(self.lake_id(), self.settings.isolation(), work);
         self.run_sink(Arc::new(sink), mode, stop).await
     }
 
@@ -166,19 +173,19 @@ impl Landfall {
             format: self.config.lake.format.as_str().into(),
             extension: self.config.lake.format.as_str().into(),
             path: self.config.lake.path.clone(),
-            isolation: self.kafka.isolation(),
+            isolation: self.settings.isolation(),
         }
     }
 
     fn plant(&self, sink: Arc<dyn Sink>) -> Plant {
         let config = &self.config;
-        let group = self.kafka.group().map_or_else(|| format!("landfall-{}", self.lake_id()), str::to_owned);
+        let group = self.settings.group_id().map_or_else(|| format!("landfall-{}", self.lake_id()), str::to_owned);
         Plant {
             kafka: self.kafka.clone(),
             store: self.store.clone(),
             sink,
             origin: self.origin.clone(),
-            selection: Selection::from(config.kafka.topics.as_slice()),
+            selection: self.selection.clone(),
             start: config.source.start.clone(),
             roll: Roll {
                 max_age: config.lake.roll.max_age,
@@ -200,12 +207,32 @@ impl Landfall {
     }
 }
 
+fn about(config: &Config) -> OwnerAbout {
+    OwnerAbout {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        path: config.checkpoint.path.display().to_string(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
 /// Files being synced and linked at once.
 const IO_THREADS: usize = 4;
 
 fn parquet_options(config: &Config) -> ParquetOptions {
     let parquet = &config.lake.parquet;
-    ParquetOptions::new(parquet.codec.as_str(), parquet.level, parquet.row_group_size)
+    let codec = match parquet.codec {
+        Codec::Zstd => files::Codec::Zstd,
+        Codec::Snappy => files::Codec::Snappy,
+        Codec::Lz4 => files::Codec::Lz4,
+        Codec::None => files::Codec::None,
+    };
+    ParquetOptions {
+        codec,
+        level: parquet.level,
+        row_group_bytes: usize::try_from(parquet.row_group_size).unwrap_or(usize::MAX),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..ParquetOptions::default()
+    }
 }
 
 /// Settings, one call each; what is not set has the default of the configuration file.
@@ -291,7 +318,7 @@ impl Builder {
         if let Some(why) = self.wrong {
             return Err(LandfallError::Config(why));
         }
-        self.config.check().map_err(|error| LandfallError::Config(error.to_string()))?;
+        self.config.validate().map_err(|error| LandfallError::Config(error.to_string()))?;
         Landfall::open(self.config).await
     }
 }

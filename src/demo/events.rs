@@ -18,6 +18,7 @@ pub const TOPICS: [(&str, i32, u32); 3] = [("orders", 4, 45), ("payments-eu", 3,
 const PRODUCTS: [&str; 8] =
     ["espresso beans", "hand grinder", "gooseneck kettle", "filter papers", "milk jug", "scale", "tamper", "mug"];
 const COUNTRIES: [&str; 6] = ["DE", "FR", "IT", "SE", "PL", "ES"];
+const METHODS: [&str; 3] = ["card", "transfer", "wallet"];
 const PAGES: [&str; 5] = ["/", "/beans", "/grinders", "/checkout", "/help"];
 
 /// Most orders of a flash sale are of one product, so one partition gets most of them.
@@ -58,7 +59,7 @@ fn order(rng: &mut impl Rng, sequence: u64, now_ms: i64) -> Event {
 fn payment(rng: &mut impl Rng, sequence: u64, now_ms: i64) -> Event {
     let value = json!({
         "payment": format!("p{sequence:09}"),
-        "method": ["card", "transfer", "wallet"][rng.random_range(0..3usize)],
+        "method": METHODS[rng.random_range(0..METHODS.len())],
         "cents": rng.random_range(350..28_000),
         "accepted": rng.random_ratio(29, 30),
         "at": now_ms,

@@ -25,7 +25,7 @@ pub struct Playground {
 
 impl Playground {
     pub fn start() -> Result<Playground, KafkaError> {
-        let cluster = MockCluster::new(1).map_err(|error| KafkaError::other(format!("the in-process broker: {error}")))?;
+        let cluster = MockCluster::new(1).map_err(|error| KafkaError::Other(format!("the in-process broker: {error}")))?;
         Ok(Playground { cluster })
     }
 
@@ -35,7 +35,7 @@ impl Playground {
 
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), KafkaError> {
         let made = self.cluster.create_topic(topic, partitions, 1);
-        made.map_err(|error| KafkaError::other(format!("topic {topic}: {error}")))
+        made.map_err(|error| KafkaError::Other(format!("topic {topic}: {error}")))
     }
 }
 
@@ -79,7 +79,7 @@ impl<A: Acknowledged> PlaygroundProducer<A> {
         config.set("bootstrap.servers", bootstrap_servers);
         config.set("enable.idempotence", "true").set("linger.ms", "20").set("compression.type", "lz4");
         let producer = ThreadedProducer::from_config_and_context(&config, Deliveries(hears));
-        producer.map(PlaygroundProducer).map_err(|error| KafkaError::other(format!("the producer: {error}")))
+        producer.map(PlaygroundProducer).map_err(|error| KafkaError::Other(format!("the producer: {error}")))
     }
 
     /// `id` comes back with the acknowledgement. `false`: the queue is full, try again in a moment.
@@ -99,6 +99,6 @@ impl<A: Acknowledged> PlaygroundProducer<A> {
 
     /// Waits until everything is acknowledged.
     pub fn flush(&self, patience: Duration) -> Result<(), KafkaError> {
-        self.0.flush(patience).map_err(|error| KafkaError::other(format!("flushing the producer: {error}")))
+        self.0.flush(patience).map_err(|error| KafkaError::Other(format!("flushing the producer: {error}")))
     }
 }

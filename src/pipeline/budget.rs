@@ -38,9 +38,10 @@ impl Budget {
         self.workers
     }
 
-    /// What librdkafka may hold of one partition, where so many are read.
-    pub fn fetched_per_partition(&self, partitions: usize) -> usize {
-        (self.memory / 4 / partitions.max(1)).clamp(64 * KIB, 16 * MIB)
+    /// What librdkafka may hold for one worker. More than a few MiB only makes it slower: what is fetched
+    /// is to be read while it is still in the cache.
+    pub fn queued_bytes(&self) -> usize {
+        (self.memory / 4 / self.workers).clamp(MIB, 16 * MIB)
     }
 
     /// What one answer of a broker may hold.

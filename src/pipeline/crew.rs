@@ -27,8 +27,6 @@ pub struct Crew {
     sink: Arc<dyn Sink>,
     roll: Roll,
     pub budget: Arc<Budget>,
-    /// How many partitions there are to be read, for the size of each one's queue.
-    partitions: usize,
     seats: Mutex<Vec<Seat>>,
     next_id: AtomicU64,
 }
@@ -42,8 +40,8 @@ struct Seat {
 }
 
 impl Crew {
-    pub fn new(kafka: Kafka, sink: Arc<dyn Sink>, roll: Roll, budget: Arc<Budget>, partitions: usize) -> Crew {
-        Crew { kafka, sink, roll, budget, partitions, seats: Mutex::default(), next_id: AtomicU64::new(1) }
+    pub fn new(kafka: Kafka, sink: Arc<dyn Sink>, roll: Roll, budget: Arc<Budget>) -> Crew {
+        Crew { kafka, sink, roll, budget, seats: Mutex::default(), next_id: AtomicU64::new(1) }
     }
 
     pub fn next_id(&self) -> u64 {
@@ -62,7 +60,8 @@ impl Crew {
             None if hired >= self.budget.workers() => return Ok(None),
             _ => {}
         }
-        seats.push(self.hire(isolation, seats.len())?);
+        let seat = self.hire(isolation, seats.len())?;
+        seats.push(seat);
         Ok(Some(seats.len() - 1))
     }
 
@@ -109,13 +108,16 @@ impl Crew {
 
     fn hire(&self, isolation: Isolation, number: usize) -> Result<Seat, KafkaError> {
         let limits = ReaderLimits {
-            queued_bytes_per_partition: self.budget.fetched_per_partition(self.partitions),
+            queued_bytes: self.budget.queued_bytes(),
             fetch_bytes: self.budget.fetch_bytes(),
+            ..ReaderLimits::default()
         };
+        let kafka = self.kafka.clone();
         let (orders, inbox) = channel();
         let pulse = Arc::new(Pulse::new());
         let worker = Worker {
             reader: self.kafka.reader(isolation, limits)?,
+            another: Box::new(move || kafka.reader(isolation, limits)),
             sink: self.sink.clone(),
             roll: self.roll.clone(),
             budget: self.budget.clone(),
@@ -128,7 +130,7 @@ impl Crew {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || worker.run())
-            .map_err(|error| KafkaError::other(format!("no thread for worker {number}: {error}")))?;
+            .map_err(|error| KafkaError::Other(format!("no thread for worker {number}: {error}")))?;
         Ok(Seat { isolation, orders, pulse, readings: HashSet::new(), thread })
     }
 

@@ -7,7 +7,7 @@ use landfall_lake::fault;
 use landfall_sink::{BatchWriter, Facts, Head, Sink, SinkError, Span, Weight};
 
 use super::reading::{ReadBatch, Reading};
-use crate::kafka::Columns;
+use crate::kafka::{Columns, Constants};
 use crate::plan::{Roll, Sight};
 
 pub(super) struct Draft {
@@ -18,6 +18,7 @@ pub(super) struct Draft {
     /// Since when there is something to land.
     pub seen: Option<Instant>,
     gaps: Vec<Span>,
+    constants: Constants,
     writer: Option<Box<dyn BatchWriter>>,
 }
 
@@ -25,7 +26,9 @@ impl Draft {
     pub fn new(mut reading: Reading) -> Draft {
         let from = reading.head.from;
         let gaps = std::mem::take(&mut reading.gaps);
-        Draft { reading, from, weight: Weight::default(), seen: None, gaps, writer: None }
+        let stream = &reading.head.stream;
+        let constants = Constants { topic: stream.topic.as_str().into(), partition: stream.partition };
+        Draft { reading, from, weight: Weight::default(), seen: None, gaps, constants, writer: None }
     }
 
     pub fn sight(&self, position: i64, now: Instant) -> Sight {
@@ -42,10 +45,11 @@ impl Draft {
 
     /// Moves the rows below `until` from the columns into the writer.
     pub fn absorb(&mut self, sink: &dyn Sink, columns: &mut Columns, until: i64) -> Result<(), SinkError> {
-        while let Some(rows) = columns.take_until(until) {
+        let rows = columns.take_until(until, &self.constants);
+        if rows.num_rows() > 0 {
             self.writer(sink)?.write(&rows)?;
+            self.weigh();
         }
-        self.weigh();
         Ok(())
     }
 

@@ -68,6 +68,7 @@ pub fn compare(stream: &Stream, adopted: Option<&str>, now: &TopicId) -> Result<
         (Some(planned), TopicId::Id(id)) if planned == id => Ok(()),
         (Some(planned), TopicId::Id(id)) => Err(recreated(stream, planned, id)),
         (Some(planned), TopicId::Unsupported) => Err(recreated(stream, planned, "none")),
+        (_, TopicId::Failed(error)) => Err(Trouble::from(error.clone())),
         (None, _) => Ok(()),
     }
 }
@@ -94,7 +95,7 @@ async fn answer(kafka: Kafka, mut inbox: mpsc::UnboundedReceiver<(String, Answer
         let names: Vec<String> = waiting.keys().cloned().collect();
         let asked = kafka.clone();
         let answers = tokio::task::spawn_blocking(move || asked.topic_ids(&names)).await;
-        let answers = answers.unwrap_or_else(|error| Err(KafkaError::other(error.to_string())));
+        let answers = answers.unwrap_or_else(|error| Err(KafkaError::Other(error.to_string())));
         for (topic, askers) in waiting {
             let id = match &answers {
                 Ok(ids) => Ok(ids.get(&topic).cloned().unwrap_or(TopicId::Missing)),

@@ -40,7 +40,7 @@ use crate::plan::Learned;
 use crate::status::Activity;
 use budget::Held;
 use crew::WorkerId;
-use reading::{ReadBatch, ReadFault, Report, Steer, Told};
+use reading::{ReadBatch, Report, Steer, Told};
 
 /// How long the broker may take to say where a partition starts and ends.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -389,7 +389,7 @@ impl StreamTask {
     async fn nudged(&mut self, nudge: Nudge) -> Result<(), Trouble> {
         let Nudge { span, resolution, answer } = nudge;
         let layout = self.works.sink.layout().digest();
-        let done = self.swap(|old, nonce| old.resolve(span, resolution, layout.clone(), nonce)).await;
+        let done = self.swap(|old, nonce| old.resolve(span, resolution, &layout, nonce)).await;
         let told = match &done {
             Ok(()) => Ok(self.checkpoint.clone()),
             Err(Trouble::Again(why) | Trouble::Fatal(why) | Trouble::Stop { why, .. }) => Err(why.clone()),

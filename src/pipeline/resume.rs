@@ -137,13 +137,17 @@ impl StreamTask {
     pub(super) async fn faulted(&mut self, at: i64, fault: ReadFault) -> Result<(), Trouble> {
         self.faults += 1;
         match fault {
-            ReadFault::Kafka(Fault::Corrupt { message }) if self.faults >= SAME_FAULT => Err(Trouble::stop(
+            ReadFault::Kafka(Fault::Corrupt(message)) if self.faults >= SAME_FAULT => Err(Trouble::stop(
                 format!("{}: the records from offset {at} on are corrupt on the broker: {message}", self.stream),
                 format!(
                     "repair the partition (another replica may be whole), or give the range up with `landfall resolve \
                      --stream {} --range FROM-UNTIL --as gap`",
                     self.stream
                 ),
+            )),
+            ReadFault::Kafka(Fault::NotAuthorized(message)) => Err(Trouble::stop(
+                format!("{}: {message}", self.stream),
+                "grant this principal READ and DESCRIBE on the topic",
             )),
             ReadFault::Kafka(fault) => {
                 tracing::debug!("{}: reading at {at}: {fault}", self.stream);
@@ -165,9 +169,10 @@ impl StreamTask {
         if self.log_start > self.checkpoint.committed() {
             return Err(Trouble::again(""));
         }
-        if let Fault::Truncated { message } = fault
+        if let Fault::OutOfRange(message) = fault
             && self.faults >= SAME_FAULT
         {
+            // Both ends say that it is there, and still it is refused: the epoch does not fit.
             return Err(Trouble::stop(
                 format!("{}: the log before offset {at} is not the one that was read: {message}", self.stream),
                 format!(

@@ -15,7 +15,7 @@ use super::budget::Budget;
 use super::draft::Draft;
 use super::pulse::Pulse;
 use super::reading::{ReadFault, Reading, Told};
-use crate::kafka::{Event, Notice, Reader, Slot, Start, Turn};
+use crate::kafka::{Event, KafkaError, Notice, Reader, Slot, Start, Turn};
 use crate::plan::Roll;
 
 /// What the crew tells a worker.
@@ -27,6 +27,8 @@ pub(super) enum Order {
 
 pub(super) struct Worker {
     pub reader: Reader,
+    /// Makes another reader when this one can never work again.
+    pub another: Box<dyn Fn() -> Result<Reader, KafkaError> + Send>,
     pub sink: Arc<dyn Sink>,
     pub roll: Roll,
     pub budget: Arc<Budget>,
@@ -136,7 +138,11 @@ impl Worker {
         for notice in turn.notices.drain(..) {
             match notice {
                 Notice::Recovered => tracing::info!("the brokers answer again"),
-                other => tracing::warn!("{other}; waiting, and going on by itself"),
+                Notice::BrokersDown(why) | Notice::Broker(why) => {
+                    tracing::warn!("{why}; waiting for the brokers, and going on by itself");
+                }
+                Notice::Authentication(why) => tracing::error!("{why}; check the credentials in kafka.properties"),
+                Notice::Fatal(why) => return self.give_up(why),
             }
         }
     }
@@ -205,6 +211,19 @@ impl Worker {
         let at = self.drafts.get(&slot).map_or(0, |draft| draft.reading.steer.course().position);
         if let Some(draft) = self.free(slot) {
             draft.reading.report(Told::Fault { at, fault });
+        }
+    }
+
+    /// The client can never work again: every reading begins anew, elsewhere or later.
+    fn give_up(&mut self, why: String) {
+        tracing::error!("the Kafka client of this worker cannot go on: {why}");
+        let slots: Vec<Slot> = self.drafts.keys().copied().collect();
+        for slot in slots {
+            self.void(slot, ReadFault::Client(KafkaError::Other(why.clone())));
+        }
+        match (self.another)() {
+            Ok(reader) => self.reader = reader,
+            Err(error) => tracing::error!("and no other can be made: {error}"),
         }
     }
 

@@ -10,8 +10,8 @@ use super::{ASK, Mode, PATIENCE, Run, RunError};
 use crate::ambient;
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
-use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
-use crate::origin::{self, Genesis, OriginError};
+use crate::kafka::{At, Kafka, KafkaError, MatchedBy, TopicId, TopicMeta};
+use crate::origin::{self, Genesis, Identity, OriginError};
 use crate::pipeline::Ends;
 
 /// How many streams are born or looked up at once.
@@ -44,14 +44,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, KafkaError> {
     let kafka = kafka.clone();
     let asked = tokio::task::spawn_blocking(move || ask(kafka)).await;
-    asked.unwrap_or_else(|error| Err(KafkaError::other(error.to_string())))
-}
-
-/// How many partitions there are, for the size of each one's queue; a guess is enough.
-pub(super) async fn count_partitions(kafka: &Kafka, selection: &Selection) -> usize {
-    let selection = selection.clone();
-    let topics = blocking(kafka, move |kafka| kafka.topics(&selection, ASK)).await.unwrap_or_default();
-    topics.iter().map(|topic| usize::try_from(topic.partitions).unwrap_or(0)).sum()
+    asked.unwrap_or_else(|error| Err(KafkaError::Other(error.to_string())))
 }
 
 impl Run {
@@ -62,9 +55,13 @@ impl Run {
         self.note_patterns(cluster, &found).await?;
         let mut fresh = Vec::new();
         for topic in found {
-            if topic.partitions == 0 {
-                self.missing(&topic);
-                continue;
+            match &topic.problem {
+                Some(KafkaError::Missing(_)) => {
+                    self.missing(&topic);
+                    continue;
+                }
+                Some(error) => return Err(error.clone().into()),
+                None => {}
             }
             self.missing.remove(&topic.name);
             let all_known = (0..topic.partitions).all(|p| self.known.contains_key(&(topic.name.clone(), p)));
@@ -97,7 +94,10 @@ impl Run {
             }
         }
         for (pattern, topics) in matched {
-            self.plant.origin.first_use_of_pattern(cluster, pattern, &topics).await?;
+            if !self.patterns.contains_key(pattern) {
+                let used = self.plant.origin.first_use_of_pattern(cluster, pattern, &topics).await?;
+                self.patterns.insert(pattern.to_owned(), used);
+            }
         }
         Ok(())
     }
@@ -119,12 +119,15 @@ impl Run {
     }
 
     async fn start_topic(&mut self, cluster: &str, topic: &TopicMeta, id: TopicId) -> Result<(), RunError> {
-        let topic_id = match id {
+        let shown = match id {
             TopicId::Id(id) => Some(id),
             TopicId::Unsupported => None,
             // Deleted between two questions: the next round sees it.
             TopicId::Missing => return Ok(()),
+            TopicId::Failed(error) => return Err(error.into()),
         };
+        let Identity { topic_id, adopted } =
+            self.plant.origin.identify(cluster, &topic.name, shown.as_deref()).await?;
         let streams: Vec<Stream> = (0..topic.partitions)
             .filter(|partition| !self.known.contains_key(&(topic.name.clone(), *partition)))
             .map(|partition| Stream {
@@ -137,7 +140,7 @@ impl Run {
         let ends = self.ask_ends(&streams).await?;
         let genesis = self.genesis(cluster, topic, topic_id.as_deref()).await?;
         let started: Vec<Result<Checkpoint, OriginError>> = {
-            let born = streams.iter().map(|stream| self.be_born(stream, &genesis));
+            let born = streams.iter().map(|stream| self.be_born(stream, &genesis, adopted.as_deref()));
             stream::iter(born).buffered(SIDE_BY_SIDE).collect().await
         };
         for ((checkpoint, stream), (ends, asked)) in started.into_iter().zip(&streams).zip(ends) {
@@ -157,11 +160,11 @@ impl Run {
         Ok(())
     }
 
-    async fn be_born(&self, stream: &Stream, genesis: &Genesis) -> Result<Checkpoint, OriginError> {
+    async fn be_born(&self, stream: &Stream, genesis: &Genesis, adopted: Option<&str>) -> Result<Checkpoint, OriginError> {
         let plant = &self.plant;
         let (origin, store, sink) = (plant.origin.as_ref(), plant.store.as_ref(), plant.sink.as_ref());
-        let checkpoint = origin::birth(origin, store, sink, stream, genesis).await?;
-        origin::reconcile(origin, store, sink, checkpoint).await
+        let checkpoint = origin::birth(origin, store, sink, stream, genesis, adopted).await?;
+        origin::reconcile(origin, store, sink, stream, checkpoint).await
     }
 
     /// The first offsets of a topic: frozen when it is first seen, whatever `source.start` says later.
@@ -172,17 +175,29 @@ impl Run {
             return Ok(genesis);
         }
         let start = match &topic.matched_by {
-            MatchedBy::Pattern(pattern) if !origin.pattern_knew(cluster, pattern, &topic.name).await? => Start::Earliest,
+            MatchedBy::Pattern(pattern) if !self.patterns.get(pattern).is_some_and(|used| used.knew(&topic.name)) => {
+                Start::Earliest
+            }
             _ => self.plant.start.clone(),
         };
         let isolation = self.plant.sink.layout().isolation;
         let first = resolve_start(&self.works.kafka, &topic.name, topic.partitions, &start, isolation).await?;
-        Ok(origin.freeze_genesis(Genesis::new(cluster, &topic.name, id, first)).await?)
+        Ok(origin.freeze_genesis(Genesis::new(cluster, &topic.name, topic_id.map(str::to_owned), first, start_text(&start))).await?)
     }
 
     pub(super) async fn ask_ends(&self, streams: &[Stream]) -> Result<Vec<(Ends, Instant)>, RunError> {
         let isolation = self.plant.sink.layout().isolation;
         Ok(super::ends::ask(&self.works.kafka, streams, isolation).await?)
+    }
+}
+
+/// For people who look into the lake.
+fn start_text(start: &Start) -> String {
+    match start {
+        Start::Earliest => "earliest".into(),
+        Start::Latest => "latest".into(),
+        Start::Time(ms) => format!("records from {ms} ms since 1970 on"),
+        Start::Offsets(_) => "explicit offsets".into(),
     }
 }
 

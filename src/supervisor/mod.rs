@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::checkpoint::CheckpointStore;
 use crate::config::Start;
 use crate::kafka::{Kafka, KafkaError, Selection};
-use crate::origin::Origin;
+use crate::origin::{Origin, PatternUse};
 use crate::pipeline::{Budget, Crew, Identity, Nudge, OnGap, Outcome, Phase, StreamTask, Works};
 use crate::plan::Roll;
 use crate::status::{Activity, Board};
@@ -93,6 +93,8 @@ struct Run {
     /// Topics whose streams cannot be started, and why it was said.
     refused: BTreeMap<String, String>,
     missing: BTreeSet<String>,
+    /// What each pattern matched when this lake first used it.
+    patterns: BTreeMap<String, PatternUse>,
     stopped: Vec<(Stream, String, String)>,
 }
 
@@ -142,8 +144,7 @@ impl Run {
     ) -> Result<Run, RunError> {
         plant.origin.record_layout(&plant.sink.layout()).await?;
         let budget = Arc::new(Budget::new(plant.memory, plant.workers));
-        let partitions = births::count_partitions(&plant.kafka, &plant.selection).await;
-        let crew = Crew::new(plant.kafka.clone(), plant.sink.clone(), plant.roll.clone(), budget, partitions);
+        let crew = Crew::new(plant.kafka.clone(), plant.sink.clone(), plant.roll.clone(), budget);
         let works = Works {
             kafka: plant.kafka.clone(),
             store: plant.store.clone(),
@@ -169,6 +170,7 @@ impl Run {
             known: HashMap::new(),
             refused: BTreeMap::new(),
             missing: BTreeSet::new(),
+            patterns: BTreeMap::new(),
             stopped: Vec::new(),
         })
     }
