@@ -10,6 +10,8 @@
 
 pub mod ambient;
 pub mod checkpoint;
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod kafka;
 pub mod origin;

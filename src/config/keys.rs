@@ -93,7 +93,6 @@ static KAFKA: &[Key] = &[
         open: true,
         apply: |config, found| read::properties(found, &mut config.kafka.properties),
         show: |config| table(&config.kafka.properties),
-        ..OPTIONAL
     },
 ];
 
