@@ -11,6 +11,8 @@
 pub mod ambient;
 mod batch;
 pub mod checkpoint;
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod kafka;

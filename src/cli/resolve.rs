@@ -1,0 +1,118 @@
+//! `landfall resolve`: a person's decision about a range that can never be read again.
+
+use clap::{Args, ValueEnum};
+use landfall_sink::{Resolution, Span};
+use serde::Serialize;
+
+use super::target::parse_range;
+use super::{ConfigArg, Console, Exit, Failure, Render, StreamName, not_wired};
+use crate::config::Config;
+
+/// Decides about an exact range of a stopped stream that can never be read again
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Decides about an exact range of a stopped stream that can never be read again.\n\n\
+        The decision is stored in the plan and carried out by the next run. `landfall status` shows the ranges of \
+        stopped streams and the command that fits. Where a changed setting is enough (source.on_gap = \"record\"), \
+        no decision is needed.",
+    after_help = "Examples:\n  \
+    landfall resolve --stream orders/3 --range 100-200 --as gap landfall.toml\n\n\
+The range holds its first offset and not its second: 100-200 are the offsets 100 to 199."
+)]
+pub struct ResolveArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Topic and partition, as in orders/3
+    #[arg(long, value_name = "TOPIC/PARTITION")]
+    pub stream: StreamName,
+    /// First offset, and the first offset behind the range, as in 100-200
+    #[arg(long, value_name = "FROM-UNTIL", value_parser = parse_range)]
+    pub range: Span,
+    /// What became of the records
+    #[arg(long = "as", value_name = "DECISION")]
+    pub decision: Decision,
+}
+
+/// What a person says of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Kafka no longer has the records: land an empty file, and record the gap
+    Gap,
+    /// The topic was deleted and created again: the old history ends with this range
+    Recreated,
+    /// Kafka's log was cut back (an unclean leader election): the range is gone, what replaced it is landed after it
+    Truncated,
+}
+
+impl From<Decision> for Resolution {
+    fn from(decision: Decision) -> Resolution {
+        match decision {
+            Decision::Gap => Resolution::Gap,
+            Decision::Recreated => Resolution::Recreated,
+            Decision::Truncated => Resolution::Truncated,
+        }
+    }
+}
+
+/// A decision that was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Resolved {
+    pub topic: String,
+    pub partition: i32,
+    pub from: i64,
+    pub until: i64,
+    #[serde(rename = "as")]
+    pub decision: Decision,
+    /// The same decision stood there already.
+    pub already: bool,
+}
+
+impl Render for Resolved {
+    fn text(&self) -> String {
+        let word = match self.decision {
+            Decision::Gap => "a gap",
+            Decision::Recreated => "recreated",
+            Decision::Truncated => "truncated",
+        };
+        let Resolved { topic, partition, from, until, .. } = self;
+        let stored = if self.already { "was already decided" } else { "is decided" };
+        format!("{topic}/{partition} [{from}, {until}) {stored}: {word}. The next run carries it out.\n")
+    }
+}
+
+pub fn run(args: &ResolveArgs, console: &Console) -> Result<Exit, Failure> {
+    let config = args.config.load(console.env())?;
+    console.show(&decide(&config, &args.stream, args.range, args.decision.into())?)?;
+    Ok(Exit::Done)
+}
+
+/// Stores the decision, through the holder of the store if there is one.
+fn decide(_: &Config, _: &StreamName, _: Span, _: Resolution) -> Result<Resolved, Failure> {
+    Err(not_wired("resolve"))
+}
+
+#[cfg(test)]
+pub fn sample() -> Resolved {
+    let decision = Decision::Gap;
+    Resolved { topic: "orders".into(), partition: 3, from: 100, until: 200, decision, already: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_is_repeated_to_the_person() {
+        assert_eq!(sample().text(), "orders/3 [100, 200) is decided: a gap. The next run carries it out.\n");
+        assert_eq!(serde_json::to_value(sample()).unwrap()["as"], "gap");
+        for (decision, resolution) in [
+            (Decision::Gap, Resolution::Gap),
+            (Decision::Recreated, Resolution::Recreated),
+            (Decision::Truncated, Resolution::Truncated),
+        ] {
+            assert_eq!(serde_json::to_value(decision).unwrap(), serde_json::to_value(resolution).unwrap());
+            assert_eq!(Resolution::from(decision), resolution);
+        }
+    }
+}

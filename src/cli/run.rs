@@ -1,0 +1,146 @@
+//! `landfall run`: land, until stopped or until the end of now.
+
+use clap::Args;
+use landfall_sink::Span;
+use serde::Serialize;
+
+use super::table::{Table, bytes, number};
+use super::{ConfigArg, Console, Exit, Failure, Render, not_wired};
+use crate::config::Config;
+
+/// Lands the topics until it is stopped; with --once, up to their ends of now
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Lands the topics until it is stopped; with --once, up to their ends of now.\n\n\
+        Start it again after any end, also after kill -9: it goes on where it was, and neither loses nor repeats a \
+        record. SIGTERM or Ctrl-C finishes the batches under way (limits.shutdown) and exits 0; a second signal ends \
+        at once. A stream that cannot go on stops alone, says why and how to go on; the others continue.",
+    after_help = "Examples:\n  \
+    landfall run landfall.toml\n  \
+    landfall run --once landfall.toml         for cron: exits 0 only if every partition got to its end\n  \
+    LANDFALL__LAKE__ROLL__MAX_AGE=5m landfall run"
+)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Land up to the last stable offsets of now, then exit
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// What `run --once` did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunResult {
+    pub streams: Vec<RunRow>,
+    pub files: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub seconds: f64,
+}
+
+/// What it did to one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunRow {
+    pub topic: String,
+    pub partition: i32,
+    /// The offsets that this run landed.
+    pub from: i64,
+    pub until: i64,
+    pub files: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub gaps: Vec<Span>,
+    /// It got to the end that was found at the start.
+    pub reached: bool,
+    /// Why not, and the way out.
+    pub reason: Option<String>,
+}
+
+impl RunResult {
+    pub fn new(streams: Vec<RunRow>, seconds: f64) -> RunResult {
+        RunResult {
+            files: streams.iter().map(|row| row.files).sum(),
+            records: streams.iter().map(|row| row.records).sum(),
+            bytes: streams.iter().map(|row| row.bytes).sum(),
+            streams,
+            seconds,
+        }
+    }
+}
+
+impl Render for RunResult {
+    fn text(&self) -> String {
+        let titles = ["topic", ">partition", ">from", ">until", ">records", ">files", ">bytes", "state"];
+        let mut table = Table::new(&titles);
+        for row in &self.streams {
+            table.row([
+                row.topic.clone(),
+                row.partition.to_string(),
+                number(row.from),
+                number(row.until),
+                number(row.records),
+                number(row.files),
+                bytes(row.bytes),
+                if row.reached { "at its end" } else { "STOPPED" }.into(),
+            ]);
+        }
+        let mut text = table.render();
+        for row in &self.streams {
+            if let Some(reason) = &row.reason {
+                text.push_str(&format!("{}/{} stopped: {reason}\n", row.topic, row.partition));
+            }
+        }
+        let (records, files, size) = (number(self.records), number(self.files), bytes(self.bytes));
+        text.push_str(&format!("{records} records in {files} files, {size}, in {:.1} s\n", self.seconds));
+        text
+    }
+}
+
+pub fn run(args: &RunArgs, console: &Console) -> Result<Exit, Failure> {
+    let config = args.config.load(console.env())?;
+    land(&config, args.once, console)
+}
+
+/// Runs the supervisor until a signal; with `once` until every stream is at its end, and shows a [`RunResult`].
+fn land(_config: &Config, _once: bool, _console: &Console) -> Result<Exit, Failure> {
+    Err(not_wired("run"))
+}
+
+#[cfg(test)]
+pub fn sample() -> RunResult {
+    let row = RunRow {
+        topic: "orders".into(),
+        partition: 0,
+        from: 0,
+        until: 1234,
+        files: 2,
+        records: 1230,
+        bytes: 65536,
+        gaps: vec![],
+        reached: true,
+        reason: None,
+    };
+    RunResult::new(vec![row], 1.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_and_what_stopped_are_told() {
+        let mut other = sample().streams.remove(0);
+        other.partition = 1;
+        other.reached = false;
+        other.reason = Some("the records [5, 9) are gone".into());
+        let result = RunResult::new(vec![sample().streams.remove(0), other], 2.0);
+        assert_eq!(
+            result.text(),
+            "topic   partition  from  until  records  files     bytes  state\n\
+             orders          0     0  1_234    1_230      2  64.0 KiB  at its end\n\
+             orders          1     0  1_234    1_230      2  64.0 KiB  STOPPED\n\
+             orders/1 stopped: the records [5, 9) are gone\n\
+             2_460 records in 4 files, 128.0 KiB, in 2.0 s\n"
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! `landfall status`: where every partition stands.
+
+use clap::Args;
+use landfall_sink::Span;
+use serde::Serialize;
+
+use super::table::{Table, number, or_dash, spans};
+use super::{Console, Exit, Failure, Render, Target, TargetArg, not_wired};
+
+/// Shows where every partition stands: next, committed, planned, lag, gaps
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    landfall status landfall.toml             asks the checkpoint store, through a running landfall if there is one\n  \
+    landfall status file:///data/lake         what the files alone show\n  \
+    landfall status --output json | jq '.streams[] | select(.state == \"stopped\")'")]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub target: TargetArg,
+}
+
+/// Every stream of a lake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    pub streams: Vec<StatusRow>,
+}
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatusRow {
+    pub topic: String,
+    pub partition: i32,
+    /// The first offset that was ever meant to be landed.
+    pub genesis: i64,
+    /// The first offset that no plan covers.
+    pub next: i64,
+    /// Everything from `genesis` up to here has landed, or is a recorded gap.
+    pub committed: i64,
+    /// Planned, not committed.
+    pub planned: Vec<Span>,
+    /// Kafka's last stable offset; `null` where Kafka was not asked.
+    pub end: Option<i64>,
+    /// From `committed` to `end`.
+    pub lag: Option<i64>,
+    /// Records that Kafka dropped before they were read.
+    pub gaps: Vec<Span>,
+    pub state: StreamState,
+    /// Why, where it is stopped or waiting, and the way out.
+    pub reason: Option<String>,
+}
+
+/// What a stream does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamState {
+    /// At its end.
+    Idle,
+    Landing,
+    /// For Kafka or the lake; it goes on by itself.
+    Waiting,
+    /// Until a person decides.
+    Stopped,
+    /// Nobody runs, so nothing is known of what it does.
+    Unknown,
+}
+
+impl StreamState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StreamState::Idle => "idle",
+            StreamState::Landing => "landing",
+            StreamState::Waiting => "waiting",
+            StreamState::Stopped => "stopped",
+            StreamState::Unknown => "-",
+        }
+    }
+}
+
+impl Render for Status {
+    fn text(&self) -> String {
+        if self.streams.is_empty() {
+            return "No partition has been landed yet.\n".into();
+        }
+        let titles =
+            ["topic", ">partition", ">genesis", ">committed", ">next", ">end", ">lag", "state", "planned", "gaps"];
+        let mut table = Table::new(&titles);
+        for row in &self.streams {
+            table.row([
+                row.topic.clone(),
+                row.partition.to_string(),
+                number(row.genesis),
+                number(row.committed),
+                number(row.next),
+                or_dash(row.end, number),
+                or_dash(row.lag, number),
+                row.state.as_str().into(),
+                spans(&row.planned),
+                spans(&row.gaps),
+            ]);
+        }
+        let mut text = table.render();
+        for row in &self.streams {
+            if let Some(reason) = &row.reason {
+                text.push_str(&format!("{}/{} {}: {reason}\n", row.topic, row.partition, row.state.as_str()));
+            }
+        }
+        text
+    }
+}
+
+pub fn run(args: &StatusArgs, console: &Console) -> Result<Exit, Failure> {
+    let target = args.target.load(console.env())?;
+    console.show(&ask(&target)?)?;
+    Ok(Exit::Done)
+}
+
+/// Asks the holder of the store, the store itself, or the files.
+fn ask(_target: &Target) -> Result<Status, Failure> {
+    Err(not_wired("status"))
+}
+
+#[cfg(test)]
+pub fn sample() -> Status {
+    let row = StatusRow {
+        topic: "orders".into(),
+        partition: 0,
+        genesis: 0,
+        next: 1234,
+        committed: 1200,
+        planned: vec![Span::new(1200, 1234)],
+        end: Some(1300),
+        lag: Some(100),
+        gaps: vec![Span::new(10, 20)],
+        state: StreamState::Landing,
+        reason: None,
+    };
+    Status { streams: vec![row] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_stream_says_why_below_the_table() {
+        let mut status = sample();
+        status.streams[0].state = StreamState::Stopped;
+        status.streams[0].reason = Some("the topic was created again".into());
+        status.streams[0].end = None;
+        status.streams[0].lag = None;
+        assert_eq!(
+            status.text(),
+            "topic   partition  genesis  committed   next  end  lag  state    planned       gaps\n\
+             orders          0        0      1_200  1_234    -    -  stopped  [1200, 1234)  [10, 20)\n\
+             orders/0 stopped: the topic was created again\n"
+        );
+    }
+}
