@@ -14,6 +14,8 @@ pub mod config;
 pub mod kafka;
 pub mod origin;
 pub mod plan;
+pub mod rebuild;
+pub mod verify;
 
 /// The contract that sinks are written against.
 pub use landfall_sink as sink;
