@@ -20,8 +20,10 @@ mod landfall;
 pub mod origin;
 pub mod pipeline;
 pub mod plan;
+pub mod rebuild;
 pub mod status;
 pub mod supervisor;
+pub mod verify;
 
 pub use batch::Batch;
 pub use landfall::{Builder, Landfall, LandfallError};

@@ -48,6 +48,11 @@ impl KafkaError {
         }
     }
 
+    /// Whether asking again can never help: somebody has to change something.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, KafkaError::NotAuthorized(_) | KafkaError::Config(_) | KafkaError::Fatal(_))
+    }
+
     /// Whether it is worth waiting and asking again without telling anybody but the log.
     pub fn is_transient(&self) -> bool {
         matches!(self, KafkaError::Unreachable(_))

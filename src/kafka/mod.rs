@@ -15,6 +15,7 @@ mod log;
 mod native;
 mod offsets;
 mod partitions;
+pub mod playground;
 mod reader;
 mod settings;
 #[cfg(test)]
