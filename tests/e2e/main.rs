@@ -1,0 +1,10 @@
+//! End-to-end tests: the binary, a real Kafka, and a checker that trusts neither.
+//!
+//! One test binary, so that all of them share one broker. `make test` runs a slice of the crash matrix,
+//! `make test-all` (`LANDFALL_TEST_ALL=1`) all of it.
+
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod checker_itself;
+mod rig_itself;

@@ -1,0 +1,294 @@
+//! The binary under test, as a person runs it: a configuration file, arguments, an exit code, two streams
+//! of text; and what a person does not do: kill it at a chosen step.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::process::{signal, spawn_bound};
+
+/// What the tests vary of a configuration; everything else is the default.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub bootstrap: String,
+    pub topics: Vec<String>,
+    pub on_gap: &'static str,
+    pub start: String,
+    pub max_age: &'static str,
+    pub max_size: &'static str,
+    pub max_records: u64,
+    pub workers: usize,
+    pub memory: &'static str,
+    pub group: Option<String>,
+    /// Further lines of `[kafka.properties]`.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Settings {
+    pub fn new(bootstrap: &str, topics: &[&str]) -> Settings {
+        Settings {
+            bootstrap: bootstrap.into(),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            on_gap: "fail",
+            start: "\"earliest\"".into(),
+            max_age: "1s",
+            max_size: "16MiB",
+            max_records: 10_000_000,
+            workers: 2,
+            memory: "96MiB",
+            group: None,
+            properties: Vec::new(),
+        }
+    }
+
+    pub fn max_records(mut self, records: u64) -> Settings {
+        self.max_records = records;
+        self
+    }
+
+    pub fn on_gap(mut self, what: &'static str) -> Settings {
+        self.on_gap = what;
+        self
+    }
+
+    pub fn property(mut self, name: &str, value: &str) -> Settings {
+        self.properties.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn group(mut self, group: &str) -> Settings {
+        self.group = Some(group.into());
+        self
+    }
+
+    fn toml(&self, lake: &Path, state: &Path) -> String {
+        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, .. } = self;
+        let topics = self.topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
+        let group = self.group.iter().map(|group| ("group.id".to_owned(), group.clone()));
+        let further = self.properties.iter().cloned().chain(group);
+        let properties: String = further.map(|(name, value)| format!("{name:?} = {value:?}\n")).collect();
+        format!(
+            "[kafka]\ntopics = [{topics}]\n\n[kafka.properties]\n\"bootstrap.servers\" = {:?}\n\
+             \"reconnect.backoff.max.ms\" = \"500\"\n{properties}\n\
+             [source]\nmode = \"direct\"\nstart = {start}\non_gap = {on_gap:?}\n\n\
+             [checkpoint]\nstore = \"sled\"\npath = {:?}\n\n\
+             [lake]\nurl = \"file://{}\"\nformat = \"parquet\"\npath = \"{{topic}}/{{partition}}\"\n\n\
+             [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n\n\
+             [limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
+            self.bootstrap,
+            state.display().to_string(),
+            lake.display(),
+        )
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Ended {
+    /// `None` where a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    pub fn killed(&self) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        self.status.signal() == Some(libc::SIGKILL)
+    }
+
+    pub fn expect_code(self, code: i32) -> Ended {
+        assert_eq!(self.code(), Some(code), "{:?}\n{}", self.status, self.stderr);
+        self
+    }
+
+    /// That each of these words is in the message.
+    pub fn expect_words(self, words: &[&str]) -> Ended {
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in:\n{}", self.stderr);
+        }
+        self
+    }
+}
+
+/// One installation: a lake, a state directory, and a configuration that can change between runs.
+#[derive(Debug, Clone)]
+pub struct Landfall {
+    pub dir: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Landfall {
+    pub fn new(dir: &Path, settings: &Settings) -> Landfall {
+        std::fs::create_dir_all(dir.join("lake")).expect("a lake");
+        let landfall = Landfall { dir: dir.into(), environment: Vec::new() };
+        landfall.configure(settings);
+        landfall
+    }
+
+    pub fn lake(&self) -> PathBuf {
+        self.dir.join("lake")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("landfall.toml")
+    }
+
+    /// From the next start on.
+    pub fn configure(&self, settings: &Settings) {
+        std::fs::write(self.config(), settings.toml(&self.lake(), &self.state())).expect("landfall.toml");
+    }
+
+    /// This installation with one variable more in its environment.
+    pub fn with(&self, name: &str, value: &str) -> Landfall {
+        let mut other = self.clone();
+        other.environment.push((name.into(), value.into()));
+        other
+    }
+
+    /// The next processes do this at the n-th visit of a failpoint: `kill`, `stop` or `fail`.
+    pub fn at(&self, failpoint: &str, visit: usize, action: &str) -> Landfall {
+        self.with("LANDFALL_FAILPOINT", &format!("{failpoint}:{visit}={action}"))
+    }
+
+    /// The next processes break one rule.
+    pub fn sabotaged(&self, name: &str) -> Landfall {
+        self.with("LANDFALL_SABOTAGE", name)
+    }
+
+    /// `landfall <arguments> landfall.toml …`, not waited for.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let stem = self.dir.join(format!("run-{}", super::fresh("r")));
+        let (stdout, stderr) = (stem.with_extension("out"), stem.with_extension("err"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command
+            .args(arguments)
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("a file"))
+            .stderr(File::create(&stderr).expect("a file"))
+            .env_remove("LANDFALL_FAILPOINT")
+            .env_remove("LANDFALL_SABOTAGE")
+            .env("RUST_BACKTRACE", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let child = spawn_bound(command).expect("the binary");
+        Running { child, stdout, stderr, started: Instant::now() }
+    }
+
+    /// `landfall run`, not waited for.
+    pub fn run(&self) -> Running {
+        self.start(&["run", "landfall.toml"])
+    }
+
+    /// `landfall run --once`, not waited for.
+    pub fn start_once(&self) -> Running {
+        self.start(&["run", "--once", "landfall.toml"])
+    }
+
+    /// `landfall run --once`, to its end.
+    pub fn once(&self) -> Ended {
+        self.start_once().wait(Duration::from_secs(90))
+    }
+
+    /// Another command, to its end.
+    pub fn command(&self, arguments: &[&str]) -> Ended {
+        self.start(arguments).wait(Duration::from_secs(60))
+    }
+
+    /// The names below the lake's hidden directory, for messages and for what must not be left there.
+    pub fn hidden_files(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut open = vec![self.lake().join("_landfall")];
+        while let Some(directory) = open.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.path().is_dir() { open.push(entry.path()) } else { found.push(entry.path()) }
+            }
+        }
+        found
+    }
+
+    /// How many files the lake shows.
+    pub fn files(&self) -> usize {
+        let below = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let topics = below(self.lake()).filter(|path| !path.ends_with("_landfall"));
+        topics.flat_map(below).flat_map(below).count()
+    }
+}
+
+/// A process of the binary under test; killed when it is dropped.
+pub struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    started: Instant,
+}
+
+impl Running {
+    /// Until it ends by itself; a test fails that has to wait longer.
+    pub fn wait(mut self, within: Duration) -> Ended {
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the process") {
+                return self.ended(status);
+            }
+            if self.started.elapsed() > within {
+                let _ = self.child.kill();
+                panic!("landfall did not end in {within:?}\n{}", self.errors());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the process").is_some()
+    }
+
+    /// `kill -9`, wherever it is.
+    pub fn kill(mut self) -> Ended {
+        let _ = self.child.kill();
+        let status = self.child.wait().expect("the process");
+        self.ended(status)
+    }
+
+    /// As an operator stops it.
+    pub fn terminate(self, within: Duration) -> Ended {
+        signal(&self.child, libc::SIGTERM);
+        self.wait(within)
+    }
+
+    /// Frozen, as by a debugger or an overcommitted host.
+    pub fn pause(&self) {
+        signal(&self.child, libc::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        signal(&self.child, libc::SIGCONT);
+    }
+
+    /// What it has written to standard error so far.
+    pub fn errors(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    fn ended(&self, status: ExitStatus) -> Ended {
+        let stdout = std::fs::read_to_string(&self.stdout).unwrap_or_default();
+        Ended { status, stdout, stderr: self.errors(), took: self.started.elapsed() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

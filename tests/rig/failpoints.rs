@@ -1,0 +1,48 @@
+//! The failpoints and the sabotage switches that the code has, found in its source: one that is added
+//! later is part of the crash matrix at once, and none can be forgotten in a list.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+/// Every failpoint of the workspace.
+pub fn failpoints() -> BTreeSet<String> {
+    named(r#"\bpoint\(\s*"([a-z0-9_.-]+)""#)
+}
+
+/// Every switch that breaks a rule.
+pub fn sabotages() -> BTreeSet<String> {
+    named(r#"\bsabotaged\(\s*"([a-z0-9_.-]+)""#)
+}
+
+fn named(pattern: &str) -> BTreeSet<String> {
+    let pattern = Regex::new(pattern).expect("a pattern");
+    let mut names = BTreeSet::new();
+    for file in sources() {
+        let text = std::fs::read_to_string(&file).expect("a source");
+        // A module's own tests may name failpoints that no run visits.
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        names.extend(pattern.captures_iter(text).map(|found| found[1].to_owned()));
+    }
+    names
+}
+
+/// Every Rust source of the product, without its unit tests' own files.
+pub fn sources() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    let mut open = vec![root.join("src"), root.join("sinks")];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}

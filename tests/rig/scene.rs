@@ -1,0 +1,105 @@
+//! What nearly every end-to-end test begins with: a topic of its own on a broker, a journal, a producer,
+//! an installation and a checker.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::process::directory;
+use super::{Admin, Broker, Check, Findings, Journal, Landfall, Producer, Settings, fresh, shared, wait_until};
+
+pub struct Scene {
+    pub bootstrap: String,
+    pub topic: String,
+    pub partitions: i32,
+    pub admin: Admin,
+    pub journal: Journal,
+    pub landfall: Landfall,
+    pub check: Check,
+    dir: PathBuf,
+}
+
+impl Scene {
+    /// A fresh topic on the shared broker.
+    pub fn new(stem: &str, partitions: i32) -> Scene {
+        Scene::on(shared(), stem, partitions, &[])
+    }
+
+    pub fn on(broker: &Broker, stem: &str, partitions: i32, topic_settings: &[(&str, &str)]) -> Scene {
+        let scene = Scene::without_topic(&broker.bootstrap(), stem, partitions);
+        scene.admin.create(&scene.topic, partitions, topic_settings);
+        scene
+    }
+
+    /// For tests that make their topics themselves.
+    pub fn without_topic(bootstrap: &str, stem: &str, partitions: i32) -> Scene {
+        let topic = fresh(stem);
+        let dir = directory(stem);
+        let landfall = Landfall::new(&dir, &Settings::new(bootstrap, &[&topic]));
+        let check = Check::new(&landfall.lake());
+        Scene {
+            bootstrap: bootstrap.into(),
+            admin: Admin::new(bootstrap),
+            journal: Journal::new(),
+            topic,
+            partitions,
+            landfall,
+            check,
+            dir,
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The settings to vary.
+    pub fn settings(&self) -> Settings {
+        Settings::new(&self.bootstrap, &[&self.topic])
+    }
+
+    pub fn producer(&self) -> Producer {
+        Producer::new(&self.bootstrap, &self.journal)
+    }
+
+    /// The usual mixture of records, `each` for every partition of the topic.
+    pub fn fill(&self, each: usize) {
+        let producer = self.producer();
+        for partition in 0..self.partitions {
+            producer.fill(&self.topic, partition, 0..each);
+        }
+    }
+
+    pub fn look(&mut self) -> Findings {
+        self.check.look(&self.journal)
+    }
+
+    /// Runs to the end and expects nothing to be wrong, nothing to be missing, and nothing left behind.
+    pub fn finish(&mut self, settings: &Settings) -> Findings {
+        self.landfall.configure(settings);
+        self.landfall.once().expect_code(0);
+        let findings = self.look();
+        findings.assert_clean(&format!("{} in {}", self.topic, self.dir.display()));
+        findings
+    }
+
+    /// While something runs: until everything that must be in the lake is there.
+    pub fn until_landed(&mut self, within: Duration) -> Findings {
+        let mut last = Findings::default();
+        wait_until("everything has landed", within, || {
+            last = self.check.look(&self.journal);
+            last.assert_sound("while it runs");
+            last.lost == 0
+        });
+        last
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the lake and the logs of this test stand in {}", self.dir.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
