@@ -1,0 +1,249 @@
+//! The exactly-once protocol as explicit-state models: every state that two writers, crashes, pauses, late
+//! requests and lost answers can reach is visited and checked. Each rule is also broken on purpose, once, to
+//! show that the model would notice. See `docs/model.md`.
+
+mod lake_store;
+mod parts;
+mod search;
+mod writers;
+
+use search::{Model, explore};
+
+/// `LANDFALL_TEST_ALL=1` asks for larger bounds, which take minutes and gigabytes.
+fn all() -> bool {
+    std::env::var_os("LANDFALL_TEST_ALL").is_some_and(|value| value == "1")
+}
+
+/// Every state is visited, none breaks an invariant, and none is a dead end.
+fn holds<M: Model>(name: &str, model: M) {
+    let start = std::time::Instant::now();
+    match explore(&model) {
+        Ok(explored) => println!(
+            "model {name}: {} states, depth {}, {} settled, {:.1?}",
+            explored.states,
+            explored.depth,
+            explored.settled,
+            start.elapsed()
+        ),
+        Err(found) => panic!("model {name}: {found}"),
+    }
+}
+
+/// The broken rule is noticed, and for the reason that it was expected to be.
+fn caught<M: Model>(name: &str, model: M, because: &str) {
+    match explore(&model) {
+        Ok(explored) => panic!("{name}: {} states, and nothing was noticed", explored.states),
+        Err(found) => {
+            println!("caught {name}: {}, {} steps, {} states", found.broken, found.trace.len(), found.states);
+            if std::env::var_os("LANDFALL_MODEL_TRACE").is_some() {
+                println!("{found}");
+            }
+            assert!(found.broken.contains(because), "{name}: expected {because:?}, found {found}");
+        }
+    }
+}
+
+mod two_writers {
+    use super::writers::{Broken, OnGap, Writers};
+    use super::{all, caught, holds};
+    use crate::search::NOT_SETTLING;
+
+    const PLAIN: Writers = Writers {
+        offsets: 3,
+        empty: 0,
+        on_gap: OnGap::Record,
+        retention: true,
+        two_layouts: false,
+        read_ahead: false,
+        joined: false,
+        announce: false,
+        late: 1,
+        broken: Broken::Nothing,
+    };
+
+    #[test]
+    fn hold_with_gaps_recorded() {
+        holds("writers, gaps recorded", PLAIN);
+        holds("writers, an offset without a record", Writers { empty: 0b010, offsets: 2, ..PLAIN });
+    }
+
+    #[test]
+    fn hold_with_a_stop_for_gaps() {
+        holds("writers, stop for gaps, read ahead", Writers { on_gap: OnGap::Fail, read_ahead: true, ..PLAIN });
+    }
+
+    #[test]
+    fn hold_with_rows_read_ahead() {
+        holds("writers, read ahead", Writers { read_ahead: true, ..PLAIN });
+    }
+
+    #[test]
+    fn hold_with_two_layouts() {
+        let two = Writers { two_layouts: true, read_ahead: true, retention: false, ..PLAIN };
+        holds("writers, two layouts, read ahead", two);
+    }
+
+    #[test]
+    fn hold_with_commit_and_plan_in_one_swap() {
+        holds("writers, commit and plan in one swap", Writers { joined: true, retention: false, late: 2, ..PLAIN });
+    }
+
+    #[test]
+    fn hold_in_larger_bounds() {
+        if all() {
+            holds("writers, all, 3 offsets", Writers { joined: true, read_ahead: true, late: 2, ..PLAIN });
+            let two = Writers { two_layouts: true, read_ahead: true, ..PLAIN };
+            holds("writers, two layouts, retention", two);
+            holds(
+                "writers, 4 offsets, no retention",
+                Writers { offsets: 4, read_ahead: true, retention: false, ..PLAIN },
+            );
+        }
+    }
+
+    #[test]
+    fn overwrite_data() {
+        caught("overwrite data", Writers { broken: Broken::OverwriteData, ..PLAIN }, "I5");
+    }
+
+    #[test]
+    fn start_at_the_group_offset() {
+        let model = Writers { announce: true, retention: false, broken: Broken::StartAtTheGroupOffset, ..PLAIN };
+        caught("start at the group offset", model, "I5");
+    }
+
+    #[test]
+    fn put_before_plan() {
+        caught("put before plan", Writers { read_ahead: true, broken: Broken::PutBeforePlan, ..PLAIN }, "overlap");
+    }
+
+    #[test]
+    fn layout_not_frozen() {
+        caught("layout not frozen", Writers { two_layouts: true, broken: Broken::LayoutNotFrozen, ..PLAIN }, "overlap");
+    }
+
+    #[test]
+    fn gap_of_the_attempt_instead_of_the_file() {
+        let model = Writers { broken: Broken::GapOfTheAttempt, ..PLAIN };
+        caught("gap of the attempt instead of the file", model, "I5");
+    }
+
+    #[test]
+    fn exists_believed_without_read_back() {
+        let model = Writers { retention: false, broken: Broken::ExistsBelieved, ..PLAIN };
+        caught("\"exists\" believed without read-back", model, "I5");
+    }
+
+    #[test]
+    fn own_range_in_planned_with_the_own_layout() {
+        let broken = Broken::OwnRangeWithOwnLayout;
+        let model = Writers { two_layouts: true, read_ahead: true, retention: false, broken, ..PLAIN };
+        caught("own range in planned executed with the own layout", model, "overlap");
+    }
+
+    #[test]
+    fn rows_read_ahead_used_for_other_bounds() {
+        let model = Writers { read_ahead: true, broken: Broken::ReadAheadForOtherBounds, ..PLAIN };
+        caught("rows read ahead used for other bounds", model, "I4");
+    }
+
+    #[test]
+    fn no_rows_no_file() {
+        caught("no rows, no file", Writers { broken: Broken::NoRowsNoFile, ..PLAIN }, "a row and a recorded gap");
+    }
+
+    #[test]
+    fn a_stop_for_a_gap_although_a_file_stands() {
+        let broken = Broken::StopForAGapThoughAFileStands;
+        let model = Writers { on_gap: OnGap::Fail, broken, ..PLAIN };
+        caught("a stop for a gap although a file of the plan stands", model, NOT_SETTLING);
+    }
+}
+
+mod versions_in_the_lake {
+    use super::lake_store::{Broken, LakeStore};
+    use super::{all, caught, holds};
+
+    #[test]
+    fn hold() {
+        let sound = |offsets, late, forgetful| LakeStore { offsets, late, forgetful, broken: Broken::Nothing };
+        holds("lake store, every version remembered, 2 offsets", sound(2, 1, false));
+        holds("lake store, 2 offsets, 2 late requests", sound(2, 2, true));
+        holds("lake store, 3 offsets", sound(3, 1, true));
+        if all() {
+            holds("lake store, 3 offsets, 2 late requests", sound(3, 2, true));
+        }
+    }
+
+    fn broken(name: &str, broken: Broken, because: &str) {
+        // Two offsets are enough to catch each of these, and a tenth of the states.
+        let offsets = if all() { 3 } else { 2 };
+        caught(name, LakeStore { offsets, late: 1, forgetful: false, broken }, because);
+    }
+
+    #[test]
+    fn prune_without_list() {
+        broken("prune without list", Broken::PruneWithoutList, "overlap");
+    }
+
+    #[test]
+    fn overwrite_a_version() {
+        broken("overwrite a version", Broken::OverwriteAVersion, "overlap");
+    }
+
+    #[test]
+    fn no_nonce() {
+        broken("no nonce", Broken::NoNonce, "overlap");
+    }
+
+    #[test]
+    fn own_nonce_without_list() {
+        broken("\"own nonce\" without list", Broken::OwnNonceWithoutList, "overlap");
+    }
+
+    #[test]
+    fn newest_version_by_probing_upwards() {
+        broken("newest version by probing upwards", Broken::ProbingUpwards, "overlap");
+    }
+
+    #[test]
+    fn list_and_read_apart() {
+        broken("list and read apart, with a late create at the same number", Broken::ListAndReadApart, "overlap");
+    }
+
+    #[test]
+    fn the_next_lower_version_of_a_list() {
+        broken("the next lower version of a list", Broken::NextLowerOfAList, "overlap");
+    }
+
+    #[test]
+    fn prune_the_newest() {
+        broken("prune the newest", Broken::PruneTheNewest, "newest version is gone");
+    }
+}
+
+mod several_files {
+    use super::parts::{Broken, Parts};
+    use super::{caught, holds};
+
+    #[test]
+    fn hold() {
+        holds("parts of one batch", Parts { rows: 3, broken: Broken::Nothing });
+    }
+
+    #[test]
+    fn parts_encoded_twice() {
+        caught("parts encoded twice", Parts { rows: 3, broken: Broken::PartsEncodedTwice }, "I");
+    }
+
+    #[test]
+    fn commit_before_the_last_part() {
+        caught("commit before the last part", Parts { rows: 3, broken: Broken::CommitBeforeTheLastPart }, "lost");
+    }
+
+    #[test]
+    fn staged_bytes_removed_before_the_commit() {
+        let broken = Broken::StagedBytesRemovedBeforeTheCommit;
+        caught("staged bytes removed before the commit", Parts { rows: 3, broken }, "stuck");
+    }
+}
