@@ -33,6 +33,9 @@ pub enum LandfallError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Lake(#[from] landfall_lake::LakeError),
+    /// Another process has the lake open.
+    #[error("{0}")]
+    Held(landfall_lake::LakeError),
     #[error(transparent)]
     Origin(#[from] OriginError),
     #[error(transparent)]
@@ -75,7 +78,7 @@ impl Landfall {
         };
         let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
         let about = about(&config);
-        let lock = lake.lock(&format!("landfall with the checkpoint store {}", about.path))?;
+        let lock = lake.lock(&format!("landfall with the checkpoint store {}", about.path)).map_err(LandfallError::Held)?;
         let lake: Arc<dyn Lake> = Arc::new(lake);
         let origin = Arc::new(Origin::claim(lake.clone(), store.as_ref(), about).await?);
         lake.sweep().await?;

@@ -7,6 +7,7 @@ pub mod check;
 pub mod completions;
 mod console;
 pub mod demo;
+mod engine;
 mod exit;
 mod logging;
 pub mod offsets;

@@ -1,12 +1,21 @@
 //! `landfall run`: land, until stopped or until the end of now.
 
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use landfall_sink::Span;
 use serde::Serialize;
 
 use super::table::{Table, bytes, number};
-use super::{ConfigArg, Console, Exit, Failure, Render, not_wired};
+use super::engine::{block_on, stopped};
+use super::progress::{Bar, Progress};
+use super::{ConfigArg, Console, Exit, Failure, Render, holder};
+use crate::Landfall;
 use crate::config::Config;
+use crate::status::{Activity, StreamStatus};
+use crate::supervisor::RunError;
 
 /// Lands the topics until it is stopped; with --once, up to their ends of now
 #[derive(Debug, Args)]
@@ -102,8 +111,68 @@ pub fn run(args: &RunArgs, console: &Console) -> Result<Exit, Failure> {
 }
 
 /// Runs the supervisor until a signal; with `once` until every stream is at its end, and shows a [`RunResult`].
-fn land(_config: &Config, _once: bool, _console: &Console) -> Result<Exit, Failure> {
-    Err(not_wired("run"))
+fn land(config: &Config, once: bool, console: &Console) -> Result<Exit, Failure> {
+    if std::env::var_os(crate::demo::DIE_WITH_PARENT).is_some() {
+        let signal = Some(rustix::process::Signal::TERM);
+        rustix::process::set_parent_process_death_signal(signal)
+            .map_err(|error| Failure::new(Exit::Failure, format!("cannot follow the parent process: {error}")))?;
+    }
+    let began = Instant::now();
+    let (streams, landed) = block_on(async {
+        let landfall = Arc::new(Landfall::open(config.clone()).await?);
+        let _holder = holder::serve(&landfall).await?;
+        let landed = if once {
+            let bar = console.bar("landing", "records");
+            watched(&landfall, landfall.run_once(stopped()), &bar).await
+        } else {
+            landfall.run(stopped()).await
+        };
+        Ok((rows(&landfall), landed))
+    })?;
+    if once {
+        console.show(&RunResult::new(streams, began.elapsed().as_secs_f64()))?;
+    }
+    landed?;
+    Ok(Exit::Done)
+}
+
+/// Feeds the bar while `run` runs.
+async fn watched(
+    landfall: &Landfall,
+    run: impl Future<Output = Result<(), RunError>>,
+    bar: &Bar,
+) -> Result<(), RunError> {
+    tokio::pin!(run);
+    loop {
+        tokio::select! {
+            ended = &mut run => return ended,
+            () = tokio::time::sleep(Duration::from_millis(200)) => {
+                let totals = landfall.board().totals();
+                let total = totals.records + u64::try_from(totals.lag).unwrap_or(0);
+                bar.feed(Progress { total, done: totals.records, bytes: totals.bytes });
+            }
+        }
+    }
+}
+
+fn rows(landfall: &Landfall) -> Vec<RunRow> {
+    let row = |status: StreamStatus| RunRow {
+        from: status.began.unwrap_or(status.genesis),
+        until: status.committed,
+        files: status.files,
+        records: status.records,
+        bytes: status.bytes,
+        gaps: status.gaps,
+        reached: status.activity == Activity::Done,
+        reason: match status.activity {
+            Activity::Stopped { why, way_out } => Some(format!("{why}; {way_out}")),
+            Activity::Waiting { why } => Some(why),
+            Activity::Landing | Activity::Done => None,
+        },
+        topic: status.stream.topic,
+        partition: status.stream.partition,
+    };
+    landfall.board().rows().into_iter().map(row).collect()
 }
 
 #[cfg(test)]

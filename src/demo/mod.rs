@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::ambient;
 use crate::kafka::playground::{KEPT_PER_PARTITION, Outgoing, Playground, PlaygroundProducer};
+pub use child::DIE_WITH_PARENT;
 use child::Child;
 use journal::Journal;
 

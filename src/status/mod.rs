@@ -26,6 +26,8 @@ pub enum Activity {
 pub struct StreamStatus {
     pub stream: Stream,
     pub genesis: i64,
+    /// `committed` when this process first saw the stream.
+    pub began: Option<i64>,
     pub next: i64,
     pub committed: i64,
     pub planned: Vec<Span>,
@@ -71,6 +73,7 @@ impl Board {
             row.genesis = checkpoint.genesis;
             row.next = checkpoint.next;
             row.committed = checkpoint.committed();
+            row.began.get_or_insert(row.committed);
             row.planned = checkpoint.planned.iter().map(|planned| planned.span()).collect();
             row.gaps = checkpoint.gaps.clone();
         });
@@ -124,6 +127,7 @@ impl Board {
         let row = rows.entry(stream.clone()).or_insert_with(|| StreamStatus {
             stream: stream.clone(),
             genesis: 0,
+            began: None,
             next: 0,
             committed: 0,
             planned: Vec::new(),

@@ -1,0 +1,117 @@
+//! From commands to the engine: the runtime, signals, and what the engine's errors mean to a person.
+
+use std::future::Future;
+
+use landfall_lake::LakeError;
+use landfall_sink::SinkError;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Exit, Failure};
+use crate::LandfallError;
+use crate::checkpoint::StoreError;
+use crate::kafka::KafkaError;
+use crate::origin::OriginError;
+use crate::supervisor::RunError;
+
+/// Runs `work` on a runtime of its own.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failure::new(Exit::Failure, format!("no runtime: {error}")))?.block_on(work)
+}
+
+/// Ready at the first SIGTERM or Ctrl-C; the second one ends the process at once.
+pub async fn stopped() {
+    let listen = |kind| signal(kind).map_err(|error| tracing::error!("signals cannot be received: {error}"));
+    let (Ok(mut term), Ok(mut interrupt)) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    either(&mut term, &mut interrupt).await;
+    tracing::info!("stopping: batches under way are finished; a second signal ends at once");
+    tokio::spawn(async move {
+        let code = either(&mut term, &mut interrupt).await;
+        std::process::exit(code);
+    });
+}
+
+async fn either(term: &mut Signal, interrupt: &mut Signal) -> i32 {
+    tokio::select! {
+        _ = term.recv() => 143,
+        _ = interrupt.recv() => 130,
+    }
+}
+
+impl From<LandfallError> for Failure {
+    fn from(error: LandfallError) -> Failure {
+        match error {
+            LandfallError::Config(why) => Failure::new(Exit::Config, why),
+            LandfallError::Settings(error) => Failure::new(Exit::Config, error),
+            LandfallError::Held(error) => {
+                Failure::new(Exit::Owned, error).way_out("end that process first, or give this one another lake")
+            }
+            LandfallError::Kafka(error) => error.into(),
+            LandfallError::Store(error) => error.into(),
+            LandfallError::Lake(error) => error.into(),
+            LandfallError::Origin(error) => error.into(),
+            LandfallError::Run(error) => error.into(),
+        }
+    }
+}
+
+impl From<KafkaError> for Failure {
+    fn from(error: KafkaError) -> Failure {
+        match error {
+            KafkaError::Unreachable(_) => Failure::new(Exit::Unreachable, error)
+                .way_out("check bootstrap.servers in [kafka.properties], and whether the brokers run"),
+            KafkaError::Config(_) => Failure::new(Exit::Config, error).way_out("correct [kafka.properties]"),
+            KafkaError::NotAuthorized(_) => Failure::new(Exit::Failure, error)
+                .way_out("check the credentials in [kafka.properties] and the permissions of this principal"),
+            _ => Failure::new(Exit::Failure, error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        match error {
+            StoreError::Locked { .. } => Failure::new(Exit::Owned, error)
+                .way_out("end that process first; `landfall status` can ask it while it runs"),
+            _ => Failure::new(Exit::Io, error),
+        }
+    }
+}
+
+impl From<LakeError> for Failure {
+    fn from(error: LakeError) -> Failure {
+        Failure::new(Exit::Io, error)
+    }
+}
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Failure {
+        Failure::new(Exit::Io, error)
+    }
+}
+
+impl From<OriginError> for Failure {
+    fn from(error: OriginError) -> Failure {
+        match error {
+            OriginError::OtherOwner { .. } | OriginError::WrongLake { .. } => Failure::new(Exit::Owned, error),
+            OriginError::Store(error) => error.into(),
+            OriginError::Lake(error) => error.into(),
+            _ => Failure::new(Exit::Failure, error),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Kafka(error) => error.into(),
+            RunError::Origin(error) => error.into(),
+            RunError::Unreachable(_) => Failure::new(Exit::Unreachable, error)
+                .way_out("check bootstrap.servers in [kafka.properties], and whether the brokers run"),
+            RunError::Fatal(_) => Failure::new(Exit::Io, error),
+            RunError::Stopped(_) | RunError::MissingTopic { .. } => Failure::new(Exit::Failure, error),
+        }
+    }
+}
