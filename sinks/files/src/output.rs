@@ -12,7 +12,8 @@ use crate::errors::sorted;
 const GATHER: usize = 256 << 10;
 
 pub(crate) struct Output {
-    staged: Box<dyn Staged>,
+    /// `None` once the finished file has been taken out.
+    staged: Option<Box<dyn Staged>>,
     gathered: Vec<u8>,
     /// `io::Error` cannot say whether something happened; this can.
     failed: Option<LakeError>,
@@ -20,7 +21,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub fn new(lake: &dyn Lake) -> Result<Output, SinkError> {
-        Ok(Output { staged: lake.stage().map_err(sorted)?, gathered: Vec::new(), failed: None })
+        Ok(Output { staged: Some(lake.stage().map_err(sorted)?), gathered: Vec::new(), failed: None })
     }
 
     /// Hands everything to the lake and frees the memory.
@@ -38,21 +39,27 @@ impl Output {
         }
     }
 
-    pub fn into_staged(self) -> Box<dyn Staged> {
-        self.staged
+    /// The staged file, when the last byte of it is written.
+    pub fn take(&mut self) -> Option<Box<dyn Staged>> {
+        self.staged.take()
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        let result = self.staged.write(&self.gathered);
+        let gathered = std::mem::take(&mut self.gathered);
+        let result = self.write_through(&gathered);
+        self.gathered = gathered;
         self.gathered.clear();
-        self.keep(result)
+        result
     }
 
-    fn keep(&mut self, result: Result<(), LakeError>) -> io::Result<()> {
-        result.map_err(|error| {
+    fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(staged) = &mut self.staged else {
+            return Err(io::Error::other("the file is finished"));
+        };
+        staged.write(bytes).map_err(|error| {
             let text = error.to_string();
             self.failed = Some(error);
             io::Error::other(text)
@@ -66,8 +73,7 @@ impl Write for Output {
             self.hand_over()?;
         }
         if bytes.len() >= GATHER {
-            let result = self.staged.write(bytes);
-            self.keep(result)?;
+            self.write_through(bytes)?;
         } else {
             self.gathered.extend_from_slice(bytes);
         }

@@ -176,9 +176,10 @@ impl Learned {
     }
 
     pub fn learn(&self, topic: &str, ratio: f64) {
-        match self.ratios().get_mut(topic) {
+        let mut ratios = self.ratios();
+        match ratios.get_mut(topic) {
             Some(known) => *known = ratio,
-            None => drop(self.ratios().insert(topic.to_string(), ratio)),
+            None => drop(ratios.insert(topic.to_string(), ratio)),
         }
     }
 

@@ -225,10 +225,8 @@ impl BatchWriter for ParquetWriter {
         self.step(|writer| {
             writer.encode()?;
             let groups = writer.file.as_ref().map_or(0, |file| file.flushed_row_groups().len());
-            if groups >= MANY_ROW_GROUPS && writer.open.encoded() < NOT_TOO_SMALL {
-                return Ok(());
-            }
-            writer.close_row_group()
+            let worth = if groups < MANY_ROW_GROUPS { ROW_GROUP_IN_MEMORY } else { NOT_TOO_SMALL };
+            if writer.open.memory() <= worth { Ok(()) } else { writer.close_row_group() }
         })
     }
 
@@ -243,14 +241,14 @@ impl BatchWriter for ParquetWriter {
                 file.append_key_value_metadata(pair);
             }
             file.finish().map_err(|error| file.inner_mut().error(error))?;
+            file.flush().map_err(|error| file.inner_mut().error(error))?;
             file.inner_mut().settle()?;
             fault::point("sink.sealed").map_err(failpoint)
         })?;
-        let Some(file) = self.file.take() else {
-            return Err(SinkError::Refused("a sealed file without a file".into()));
+        let finished = self.file.as_mut().and_then(|file| Some((file.bytes_written() as u64, file.inner_mut().take()?)));
+        let Some((bytes, staged)) = finished else {
+            return Err(SinkError::Refused(format!("{}: sealed without a file", self.head.stream)));
         };
-        let bytes = file.bytes_written() as u64;
-        let staged = file.into_inner().map_err(encoding)?.into_staged();
         Ok(Box::new(SealedFile::new(self.shared.clone(), self.head.layout.clone(), metadata, bytes, staged)))
     }
 }
