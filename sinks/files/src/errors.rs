@@ -1,0 +1,30 @@
+//! How the errors of a lake and of Parquet become the errors of a sink.
+
+use landfall_lake::LakeError;
+use landfall_sink::SinkError;
+use parquet::errors::ParquetError;
+
+/// For calls that change or read something in the ordinary way: the lake has sorted it already.
+pub(crate) fn sorted(error: LakeError) -> SinkError {
+    match error {
+        LakeError::NotDone { .. } => SinkError::NotDone(error.to_string()),
+        LakeError::Unknown { .. } => SinkError::Unknown(error.to_string()),
+        LakeError::Refused { .. } => SinkError::Refused(error.to_string()),
+    }
+}
+
+/// For a read-back: whatever hindered it (no permission, a time-out), what stands there is still not
+/// known. Taking it for "absent" would write a second time.
+pub(crate) fn unread(error: LakeError) -> SinkError {
+    SinkError::Unknown(format!("reading back: {error}"))
+}
+
+/// Encoding touches nothing outside this process, so a failure of it cannot become better by itself.
+pub(crate) fn encoding(error: ParquetError) -> SinkError {
+    SinkError::Refused(format!("encoding Parquet: {error}"))
+}
+
+/// A test asked this place to fail; nothing was done yet.
+pub(crate) fn failpoint(error: std::io::Error) -> SinkError {
+    SinkError::NotDone(error.to_string())
+}
