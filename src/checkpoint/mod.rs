@@ -6,6 +6,7 @@
 
 pub mod encode;
 mod group_commit;
+pub mod holder;
 mod ledger;
 pub mod lock;
 mod marker;

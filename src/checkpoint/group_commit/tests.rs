@@ -160,7 +160,8 @@ async fn a_failed_sync_ends_the_store_for_good() {
     assert!(matches!(put(&store, 0, 2).await, Err(StoreError::Refused { .. })));
     assert!(matches!(put(&store, 1, 1).await, Err(StoreError::Refused { .. })));
     assert!(matches!(store.load(stream(0)).await, Err(StoreError::Refused { .. })));
-    assert_eq!((pages.disk().syncs, pages.disk().reopened), (1, 0), "nothing was written any more");
+    let disk = pages.disk();
+    assert_eq!((disk.syncs, disk.reopened), (1, 0), "nothing was written any more");
 }
 
 #[tokio::test]
@@ -179,6 +180,8 @@ async fn what_was_asked_for_is_done_before_it_closes() {
     let store = start(&pages);
     assert_eq!(put(&store, 0, 1).await.unwrap(), Swap::Won);
     drop(store);
-    assert_eq!(pages.disk().written, pages.disk().durable);
+    let disk = pages.disk();
+    assert_eq!(disk.written, disk.durable);
+    drop(disk);
     assert_eq!(Arc::strong_count(&pages.0), 1, "the table is closed");
 }
