@@ -1,5 +1,7 @@
 //! Tables for people, on standard output.
 
+use crate::config::units::show_number;
+
 /// Columns that are as wide as they need to be; numbers stand right.
 pub struct Table {
     columns: Vec<Column>,
@@ -53,15 +55,8 @@ fn clean(text: &str) -> String {
 /// `1234567` as `1_234_567`, as it could stand in a configuration.
 pub fn number(value: impl Into<i128>) -> String {
     let value: i128 = value.into();
-    let digits = value.unsigned_abs().to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push('_');
-        }
-        out.push(digit);
-    }
-    if value < 0 { format!("-{out}") } else { out }
+    let digits = show_number(u64::try_from(value.unsigned_abs()).unwrap_or(u64::MAX));
+    if value < 0 { format!("-{digits}") } else { digits }
 }
 
 /// Bytes in the unit in which they are a number that people can read.

@@ -20,7 +20,7 @@ const SECTIONS: [(&str, &str); 9] = [
 
 const HEAD: &str = r#"# Configuration
 
-<!-- Made from src/config/keys.rs: `LANDFALL_BLESS=1 cargo test -p landfall --lib config::reference` writes it anew. -->
+<!-- Made from src/config/keys/: `LANDFALL_BLESS=1 cargo test -p landfall --lib config::reference` writes it anew. -->
 
 landfall reads one TOML file, `landfall.toml` unless a command names another or `LANDFALL_CONFIG` does. The least it needs:
 
@@ -109,17 +109,20 @@ fn describe(out: &mut String, key: &Key, defaults: &Config) {
 /// A file with every key of this release: the needed ones with an example, the others as comments with their default.
 pub fn example() -> String {
     let defaults = Config::default();
-    let mut out = String::from("# Every setting of landfall. What is commented out shows its default.\n");
+    let mut out = String::from("# Every setting of landfall. \"#name = value\" is not set, and shows the default.\n");
     out.push_str("# docs/configuration.md says more about each.\n");
     for (section, about) in SECTIONS.iter().filter(|(_, about)| !about.is_empty()) {
-        let _ = write!(out, "\n# {about}\n[{section}]\n");
+        let _ = write!(out, "\n## {about}\n[{section}]\n");
         let (open, plain): (Vec<&Key>, Vec<&Key>) =
             keys().filter(|key| key.section() == *section && key.need != Need::Later).partition(|key| key.open);
-        for key in plain {
+        for (index, key) in plain.into_iter().enumerate() {
+            if index > 0 {
+                out.push('\n');
+            }
             comment(&mut out, key.about);
             let _ = match key.need {
                 Need::Required => writeln!(out, "{} = {}", key.name(), key.example),
-                _ => writeln!(out, "# {} = {}", key.name(), (key.show)(&defaults)),
+                _ => writeln!(out, "#{} = {}", key.name(), (key.show)(&defaults)),
             };
         }
         for key in open.into_iter().filter(|key| key.need == Need::Required) {
@@ -132,13 +135,13 @@ pub fn example() -> String {
     out
 }
 
-/// Wraps a text into comment lines. Two spaces keep it apart from settings that are commented out.
+/// Wraps a text into comment lines. A space keeps it apart from settings that are commented out.
 fn comment(out: &mut String, text: &str) {
-    let mut line = String::from("# ");
+    let mut line = String::from("#");
     for word in text.split_whitespace() {
         if line.len() + word.len() > 110 {
             let _ = writeln!(out, "{line}");
-            line = String::from("# ");
+            line = String::from("#");
         }
         line.push(' ');
         line.push_str(word);
@@ -190,7 +193,7 @@ mod tests {
         let every: String = example()
             .lines()
             .map(|line| {
-                line.strip_prefix("# ")
+                line.strip_prefix("#")
                     .filter(|rest| !rest.starts_with(' ') && rest.contains(" = "))
                     .unwrap_or(line)
                     .to_string()

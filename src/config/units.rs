@@ -80,6 +80,16 @@ pub fn show_duration(duration: Duration) -> String {
     }
 }
 
+/// `10000000` as `10_000_000`.
+pub fn show_number(number: u64) -> String {
+    let digits = number.to_string();
+    let grouped = digits.char_indices().map(|(at, digit)| {
+        let border = at > 0 && (digits.len() - at).is_multiple_of(3);
+        if border { format!("_{digit}") } else { digit.to_string() }
+    });
+    grouped.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +115,7 @@ mod tests {
         #[test]
         fn what_is_shown_reads_back(bytes in any::<u64>(), ms in 0..LONGEST_MS) {
             prop_assert_eq!(parse_size(&show_size(bytes)), Some(bytes));
+            prop_assert_eq!(parse_size(&show_number(bytes)), Some(bytes));
             let duration = Duration::from_millis(ms);
             prop_assert_eq!(parse_duration(&show_duration(duration)), Some(duration));
         }
