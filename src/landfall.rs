@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_lake::{Lake, LocalLake};
-use landfall_sink::{Layout, Sink};
+use landfall_sink::{Layout, Resolution, Sink, Span};
 use landfall_sink_files::{self as files, ParquetOptions, ParquetSink};
 
 use crate::batch::{Batch, ForEach};
-use crate::checkpoint::{CheckpointStore, MemoryStore, SledStore, StoreError};
+use crate::checkpoint::lock::StateLock;
+use crate::checkpoint::{Checkpoint, CheckpointStore, MemoryStore, SledStore, StoreError, holder};
 use crate::config::{Codec, Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
 use crate::kafka::{Kafka, KafkaError, Selection, Settings, SettingsError};
 use crate::origin::{Origin, OriginError, OwnerAbout};
 use crate::pipeline;
 use crate::plan::Roll;
 use crate::status::Board;
-use crate::supervisor::{self, Mode, Operator, Plant, RunError};
+use crate::supervisor::{self, Desk, Mode, Operator, Plant, RunError};
 
 /// Everything that can go wrong when a landfall is opened or runs.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,8 @@ pub struct Landfall {
     origin: Arc<Origin>,
     board: Arc<Board>,
     operator: Operator,
+    /// The lock of the state directory, where the store has one.
+    state_lock: Option<Arc<StateLock>>,
     selection: Selection,
     truncation_wait: Duration,
     /// Held for as long as this lives.
@@ -72,9 +75,13 @@ impl Landfall {
         let kafka = Kafka::connect(&settings)?;
         let topics: Vec<String> = config.kafka.topics.iter().map(ToString::to_string).collect();
         let selection = Selection::new(&topics).map_err(|error| LandfallError::Config(error.to_string()))?;
-        let store: Arc<dyn CheckpointStore> = match config.checkpoint.store {
-            StoreKind::Sled => Arc::new(SledStore::open(&config.checkpoint.path)?),
-            StoreKind::Memory => Arc::new(MemoryStore::new()),
+        let (store, state_lock): (Arc<dyn CheckpointStore>, _) = match config.checkpoint.store {
+            StoreKind::Sled => {
+                let store = SledStore::open(&config.checkpoint.path)?;
+                let lock = store.lock().clone();
+                (Arc::new(store), Some(lock))
+            }
+            StoreKind::Memory => (Arc::new(MemoryStore::new()), None),
         };
         let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
         let about = about(&config);
@@ -91,6 +98,7 @@ impl Landfall {
             origin,
             board: Arc::default(),
             operator: Operator::default(),
+            state_lock,
             selection,
             truncation_wait: TRUNCATION_WAIT,
             _lock: Some(lock),
@@ -149,7 +157,32 @@ impl Landfall {
 
     /// Lands with a sink of one's own, made for this lake's id ([`Landfall::lake_id`]).
     pub async fn run_sink(&self, sink: Arc<dyn Sink>, mode: Mode, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let desk = Arc::new(self.desk(&sink));
+        let serving = self.state_lock.clone().map(|lock| holder::serve(lock, desk)).transpose();
+        let _server = serving.map_err(|error| RunError::Fatal(error.to_string()))?;
         supervisor::run(self.plant(sink), mode, stop).await
+    }
+
+    /// Stores an operator's decision about an exact range of a stream that is not running.
+    pub async fn resolve(
+        &self,
+        topic: &str,
+        partition: i32,
+        span: Span,
+        decision: Resolution,
+    ) -> Result<Checkpoint, LandfallError> {
+        let sink = self.sink()?;
+        self.origin.record_layout(&sink.layout()).await?;
+        Ok(self.desk(&sink).decide(topic, partition, span, decision).await?)
+    }
+
+    fn desk(&self, sink: &Arc<dyn Sink>) -> Desk {
+        Desk {
+            store: self.store.clone(),
+            board: self.board.clone(),
+            operator: self.operator.clone(),
+            layout: sink.layout().digest(),
+        }
     }
 
     /// Gives `work` every batch, and commits it when `work` is done. An error is tried again with the

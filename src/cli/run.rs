@@ -1,7 +1,6 @@
 //! `landfall run`: land, until stopped or until the end of now.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use super::table::{Table, bytes, number};
 use super::engine::{block_on, stopped};
 use super::progress::{Bar, Progress};
-use super::{ConfigArg, Console, Exit, Failure, Render, holder};
+use super::{ConfigArg, Console, Exit, Failure, Render};
 use crate::Landfall;
 use crate::config::Config;
 use crate::status::{Activity, StreamStatus};
@@ -119,8 +118,7 @@ fn land(config: &Config, once: bool, console: &Console) -> Result<Exit, Failure>
     }
     let began = Instant::now();
     let (streams, landed) = block_on(async {
-        let landfall = Arc::new(Landfall::open(config.clone()).await?);
-        let _holder = holder::serve(&landfall).await?;
+        let landfall = Landfall::open(config.clone()).await?;
         let landed = if once {
             let bar = console.bar("landing", "records");
             watched(&landfall, landfall.run_once(stopped()), &bar).await

@@ -24,7 +24,7 @@ use crate::plan::Roll;
 use crate::status::{Activity, Board};
 
 pub use births::resolve_start;
-pub use operator::Operator;
+pub use operator::{Desk, Operator};
 
 /// How often new topics and partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(5);
