@@ -44,6 +44,11 @@ impl Console {
         &self.env
     }
 
+    /// One line that is written anew again and again; hidden where standard error is no terminal.
+    pub fn line(&self) -> Bar {
+        Bar::line(self.bars)
+    }
+
     /// A bar for long work; hidden where standard error is no terminal.
     pub fn bar(&self, label: &str, unit: &str) -> Bar {
         Bar::new(self.bars, label, unit)

@@ -1,14 +1,19 @@
 //! `landfall demo`: see it killed, and lose nothing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::engine::stopped;
+use super::progress::Bar;
 use super::table::{bytes, number};
 use super::target::parse_duration;
-use super::{Console, Exit, Failure, Render, not_wired};
+use super::{Console, Exit, Failure, Render};
+use crate::demo::{DemoOptions, Moment};
 
 /// Shows it at work: a Kafka and a producer in this process, and a landfall that is killed every few seconds
 #[derive(Debug, Args)]
@@ -31,6 +36,9 @@ pub struct DemoArgs {
     /// Stop by itself after this time
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
+    /// Events a second
+    #[arg(long, value_name = "EVENTS", default_value_t = 3_000)]
+    pub rate: u32,
 }
 
 /// What the demo counted.
@@ -45,6 +53,8 @@ pub struct DemoResult {
     pub files: u64,
     pub bytes: u64,
     pub seconds: f64,
+    /// How `landfall verify` ended: `clean`, or what it said.
+    pub verify: String,
     /// The lake's URL.
     pub lake: String,
     /// To paste into DuckDB.
@@ -53,7 +63,7 @@ pub struct DemoResult {
 
 impl DemoResult {
     pub fn exit(&self) -> Exit {
-        if self.lost == 0 && self.repeated == 0 { Exit::Done } else { Exit::Failure }
+        if self.lost == 0 && self.repeated == 0 && self.verify == "clean" { Exit::Done } else { Exit::Failure }
     }
 }
 
@@ -69,7 +79,7 @@ impl Render for DemoResult {
         ];
         let mut text: String = counts.into_iter().map(|(word, count)| line(word, number(count))).collect();
         let (files, size) = (number(self.files), bytes(self.bytes));
-        text.push_str(&format!("\n{files} files, {size}, in {}\n", self.lake));
+        text.push_str(&format!("{:<10}{:>12}\n\n{files} files, {size}, in {}\n", "verify", self.verify, self.lake));
         text.push_str(&format!("\nIn DuckDB:\n  {}\n", self.query));
         text
     }
@@ -82,8 +92,98 @@ pub fn run(args: &DemoArgs, console: &Console) -> Result<Exit, Failure> {
 }
 
 /// Broker, producer, and the child that is killed; then drain, verify, count.
-fn show(_args: &DemoArgs, _console: &Console) -> Result<DemoResult, Failure> {
-    Err(not_wired("demo"))
+fn show(args: &DemoArgs, console: &Console) -> Result<DemoResult, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_at_ctrl_c(stop.clone())?;
+    let options =
+        DemoOptions { dir: args.dir.clone(), kill_every: args.kill_every, lasts: args.duration, rate: args.rate };
+    let mut screen = Screen::new(console);
+    let result = crate::demo::demo(&options, &stop, |moment| screen.show(moment));
+    screen.close();
+    let counted = result.map_err(|error| Failure::new(Exit::Failure, format!("{error:#}")))?;
+    Ok(DemoResult {
+        kills: counted.kills.into(),
+        produced: counted.produced,
+        landed: counted.landed,
+        lost: counted.lost,
+        repeated: counted.repeated,
+        files: counted.files,
+        bytes: counted.bytes,
+        seconds: counted.seconds,
+        verify: counted.verify,
+        lake: counted.lake,
+        query: counted.query,
+    })
+}
+
+/// The demo's own threads are plain ones, so the signal sets a flag.
+fn stop_at_ctrl_c(stop: Arc<AtomicBool>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Failure, format!("no runtime: {error}")))?;
+    std::thread::spawn(move || {
+        runtime.block_on(stopped());
+        stop.store(true, Ordering::Relaxed);
+        // Stays for the second signal, which ends the process at once.
+        runtime.block_on(std::future::pending::<()>());
+    });
+    Ok(())
+}
+
+/// What a person sees meanwhile: a line of rates, and above it what happens.
+struct Screen {
+    line: Bar,
+    live: bool,
+    last: Duration,
+}
+
+/// Without a terminal, a line of rates now and then.
+const QUIET_EVERY: Duration = Duration::from_secs(5);
+/// So many new files are named one by one.
+const NAMED: usize = 4;
+
+impl Screen {
+    fn new(console: &Console) -> Screen {
+        let line = console.line();
+        Screen { live: line.is_shown(), line, last: Duration::ZERO }
+    }
+
+    fn show(&mut self, moment: &Moment) {
+        if let Some(note) = &moment.note {
+            self.say(moment, &format!("** {note}"));
+        }
+        if self.live {
+            moment.new_files.iter().take(NAMED).for_each(|file| self.say(moment, &format!("   {file}")));
+            let more = moment.new_files.len().saturating_sub(NAMED);
+            if more > 0 {
+                self.say(moment, &format!("   and {more} more files"));
+            }
+        }
+        let lag = moment.produced.saturating_sub(moment.landed);
+        let rates = format!(
+            "produced {} ({:.0}/s)  landed {} ({:.0}/s)  lag {}  files {}  kills {}",
+            number(moment.produced),
+            moment.produced_per_second,
+            number(moment.landed),
+            moment.landed_per_second,
+            number(lag),
+            number(moment.files),
+            moment.kills
+        );
+        if self.live {
+            self.line.say(&rates);
+        } else if moment.elapsed >= self.last + QUIET_EVERY {
+            self.last = moment.elapsed;
+            self.say(moment, &rates);
+        }
+    }
+
+    fn say(&self, moment: &Moment, text: &str) {
+        self.line.above(&format!("{:>5.1} s  {text}", moment.elapsed.as_secs_f64()));
+    }
+
+    fn close(&mut self) {
+        self.line.finish();
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +197,7 @@ pub fn sample() -> DemoResult {
         files: 42,
         bytes: 3_145_728,
         seconds: 30.5,
+        verify: "clean".into(),
         lake: "file:///tmp/landfall-demo/lake".into(),
         query: "select topic, count(*) from '/tmp/landfall-demo/lake/*/*/*.parquet' group by topic".into(),
     }

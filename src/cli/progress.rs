@@ -40,6 +40,35 @@ impl Bar {
         Bar { bar: Some(bar) }
     }
 
+    /// A line of text that [`Bar::say`] changes.
+    pub fn line(shown: bool) -> Bar {
+        if !shown {
+            return Bar::hidden();
+        }
+        let bar = BARS.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        Bar { bar: Some(bar) }
+    }
+
+    pub fn is_shown(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    pub fn say(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_string());
+            bar.tick();
+        }
+    }
+
+    /// A line that stays, on standard error, above whatever moves.
+    pub fn above(&self, text: &str) {
+        // Nobody reads any more: no reason to stop working.
+        let _ = BARS.suspend(|| writeln!(io::stderr().lock(), "{text}"));
+    }
+
     pub fn hidden() -> Bar {
         Bar { bar: None }
     }

@@ -15,7 +15,6 @@ use anyhow::{Context, bail};
 use landfall_lake::LocalLake;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde::Serialize;
 
 use crate::ambient;
 use crate::kafka::playground::{KEPT_PER_PARTITION, Outgoing, Playground, PlaygroundProducer};
@@ -52,7 +51,8 @@ pub struct Moment {
     pub note: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+/// What was counted at the end.
+#[derive(Debug, Clone)]
 pub struct DemoResult {
     pub kills: u32,
     pub produced: u64,
@@ -63,14 +63,8 @@ pub struct DemoResult {
     pub bytes: u64,
     pub seconds: f64,
     pub verify: String,
-    pub dir: String,
+    pub lake: String,
     pub query: String,
-}
-
-impl DemoResult {
-    pub fn is_exact(&self) -> bool {
-        self.lost == 0 && self.repeated == 0 && self.landed == self.produced && self.verify == "clean"
-    }
 }
 
 /// Marks a folder as one that a demo made and may empty.
@@ -304,7 +298,7 @@ fn settle(dir: &Path, config: &Path, journal: &Journal, kills: u32, elapsed: Dur
         bytes,
         seconds: elapsed.as_secs_f64(),
         verify,
-        dir: dir.display().to_string(),
+        lake: format!("file://{}", lake.display()),
         query: format!(
             "SELECT topic, partition, count(*) AS records, min(\"offset\") AS first, max(\"offset\") AS last FROM \
              read_parquet('{}/*/*/*.parquet') GROUP BY ALL ORDER BY ALL;",
