@@ -27,4 +27,12 @@ impl LakeError {
     pub fn refused(path: impl Into<String>, message: impl ToString) -> LakeError {
         LakeError::Refused { path: path.into(), message: message.to_string() }
     }
+
+    /// The error of a read-back: that it failed says nothing about what it was to find out.
+    pub fn doubted(self) -> LakeError {
+        match self {
+            LakeError::NotDone { path, message } => LakeError::Unknown { path, message },
+            other => other,
+        }
+    }
 }

@@ -5,6 +5,38 @@
 //! killed (`kill`), stopped (`stop`) or told to fail (`fail`). `LANDFALL_SABOTAGE=name` breaks one rule of
 //! the protocol, so that the tests can show that they would notice.
 
+/// Every place of this crate, in the order in which a publication passes them. `lake.*` are passed by files
+/// ([`crate::Staged`]), `lake.create.*` by small objects ([`crate::Lake::create`]), and two by both.
+///
+/// Told to fail, `before_stage`, `staged`, `after_fsync` and `before_link` answer "not done";
+/// `before_fsync` is an fsync of the file that failed, after which the draft is spent; `lake.after_mkdir` is a
+/// directory that could not be made; `lake.dir_fsync` is an fsync of a directory that failed, which condemns the
+/// directory until the process is started again; `after_link` and `after_dir_fsync` are lost answers.
+pub const POINTS: &[&str] = &[
+    "lake.before_stage",
+    "lake.staged",
+    "lake.before_fsync",
+    "lake.after_fsync",
+    "lake.after_mkdir",
+    "lake.before_link",
+    "lake.after_link",
+    "lake.dir_fsync",
+    "lake.after_dir_fsync",
+    "lake.create.before_stage",
+    "lake.create.staged",
+    "lake.create.before_fsync",
+    "lake.create.after_fsync",
+    "lake.create.before_link",
+    "lake.create.after_link",
+    "lake.create.after_dir_fsync",
+];
+
+/// Every rule of this crate that can be broken on purpose.
+///
+/// `overwrite_on_exists` renames over a name that stands; `exists_is_created` calls a name that stands
+/// created; `skip_dir_fsync` syncs no directory (only [`crate::LocalLake::syncs`] shows it while there is power).
+pub const SABOTAGES: &[&str] = &["overwrite_on_exists", "exists_is_created", "skip_dir_fsync"];
+
 /// A visit to a named place. `Err` only where a test asked for it.
 #[cfg(debug_assertions)]
 pub fn point(name: &str) -> std::io::Result<()> {

@@ -19,7 +19,7 @@ use futures::stream::BoxStream;
 
 pub use double::{Faults, FaultyLake};
 pub use error::LakeError;
-pub use local::LocalLake;
+pub use local::{LakeLock, LocalLake, Syncs};
 pub use probe::{Probe, probe};
 
 /// What became of a create-only write.
@@ -97,20 +97,32 @@ pub trait Staged: Send {
     /// Gives it a name, create-only: whole and durable when it returns `Created`. May be called again
     /// after any answer.
     async fn publish(&mut self, path: &str) -> Result<Created, LakeError>;
+
+    /// Whether these bytes can never be published any more (a write or the fsync of the file failed): drop
+    /// this, and write the file again.
+    fn spent(&self) -> bool {
+        false
+    }
 }
 
 /// Creates `content` under `path` and reads back on every answer but a clear success.
+///
+/// [`LakeError::NotDone`] only where nothing of this call can be there: it may be repeated with the same content.
 pub async fn place(lake: &dyn Lake, path: &str, content: Bytes) -> Result<Placed, LakeError> {
     match lake.create(path, content.clone()).await {
         Ok(Created::Created) => return Ok(Placed::Created),
         Ok(Created::Exists) | Err(LakeError::Unknown { .. }) => {}
         Err(error) => return Err(error),
     }
-    match lake.read(path).await? {
-        Some(found) => {
-            lake.settle(path).await?;
-            if found == content { Ok(Placed::Same) } else { Ok(Placed::Other(found)) }
-        }
-        None => Err(LakeError::not_done(path, "it was not created, and is not there")),
-    }
+    let Some(found) = lake.read(path).await.map_err(LakeError::doubted)? else {
+        return Err(LakeError::not_done(path, "it was not created, and is not there"));
+    };
+    lake.settle(path).await.map_err(LakeError::doubted)?;
+    if found == content { Ok(Placed::Same) } else { Ok(Placed::Other(found)) }
+}
+
+/// Runs a future on this thread, for tests.
+#[cfg(test)]
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
