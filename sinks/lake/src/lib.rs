@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use double::{Faults, FaultyLake};
+pub use double::{Answer, Call, Effect, Fault, Faults, FaultyLake, Rates};
 pub use error::LakeError;
 pub use local::{LakeLock, LocalLake, Syncs};
 pub use probe::{Probe, probe};
