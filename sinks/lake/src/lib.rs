@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use double::{Faults, FaultyLake};
+pub use double::{Answer, Call, Effect, Fault, Faults, FaultyLake, Rates};
 pub use error::LakeError;
 pub use local::{LakeLock, LocalLake, Syncs};
 pub use probe::{Probe, probe};
@@ -119,4 +119,10 @@ pub async fn place(lake: &dyn Lake, path: &str, content: Bytes) -> Result<Placed
     };
     lake.settle(path).await.map_err(LakeError::doubted)?;
     if found == content { Ok(Placed::Same) } else { Ok(Placed::Other(found)) }
+}
+
+/// Runs a future on this thread, for tests.
+#[cfg(test)]
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }

@@ -99,25 +99,38 @@ impl Draft {
             let root = self.lake.root.path.display().to_string();
             return Err(LakeError::refused(root, "a file that is being published cannot be written to"));
         }
-        if self.gathered.len() + bytes.len() <= GATHER {
-            self.gathered.extend_from_slice(bytes);
-            return Ok(());
+        let taken = self.take(bytes);
+        if let Err(error) = &taken {
+            // These bytes are missing, whatever comes after them.
+            self.spent.get_or_insert(error.to_string());
         }
-        self.flush()?;
-        if bytes.len() < GATHER {
-            self.gathered.extend_from_slice(bytes);
-            return Ok(());
+        taken
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), LakeError> {
+        if self.gathered.len() + bytes.len() > GATHER {
+            self.flush()?;
         }
-        self.append(bytes)
+        if bytes.len() >= GATHER {
+            return self.append(bytes);
+        }
+        self.gathered.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn usable(&self) -> Result<(), LakeError> {
         let Some(reason) = &self.spent else { return Ok(()) };
         let root = self.lake.root.path.display().to_string();
-        Err(LakeError::not_done(root, format!("this temporary file cannot be used any more ({reason}); write it again")))
+        Err(LakeError::not_done(
+            root,
+            format!("this temporary file cannot be used any more ({reason}); write it again"),
+        ))
     }
 
     fn flush(&mut self) -> Result<(), LakeError> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
         let gathered = std::mem::take(&mut self.gathered);
         let appended = self.append(&gathered);
         if appended.is_err() && self.spent.is_none() {

@@ -291,13 +291,12 @@ impl Lake for LocalLake {
         if !path.starts_with("_landfall/") {
             return Err(LakeError::refused(path, "only what lies below _landfall/ is ever deleted"));
         }
-        let job = move |lake: &Arc<Inner>| match retry_on_intr(|| {
-            unlinkat(&lake.root.fd, name.as_str(), AtFlags::empty())
-        }) {
-            Ok(()) => Ok(()),
-            Err(Errno::NOENT | Errno::NOTDIR) => lake.root.stands(),
-            Err(error) => Err(errno::not_done(&lake.root.full(&name), "cannot delete it", error)),
-        };
+        let job =
+            move |lake: &Arc<Inner>| match retry_on_intr(|| unlinkat(&lake.root.fd, name.as_str(), AtFlags::empty())) {
+                Ok(()) => Ok(()),
+                Err(Errno::NOENT | Errno::NOTDIR) => lake.root.stands(),
+                Err(error) => Err(errno::not_done(&lake.root.full(&name), "cannot delete it", error)),
+            };
         self.inner.durably(path, job).await
     }
 

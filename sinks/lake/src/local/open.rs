@@ -20,7 +20,9 @@ pub(super) fn place(text: &Path) -> Result<PathBuf, LakeError> {
             if !rest.starts_with('/') {
                 return Err(refused("a file URL needs an absolute path: file:///data/lake (three slashes)"));
             }
-            PathBuf::from(decoded(rest).ok_or_else(|| refused("this is not a file URL: a % needs two hexadecimal digits"))?)
+            PathBuf::from(
+                decoded(rest).ok_or_else(|| refused("this is not a file URL: a % needs two hexadecimal digits"))?,
+            )
         }
         Some((scheme, _)) if !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
             return Err(refused("a lake on the local disk is a path or a file:// URL"));
@@ -67,7 +69,8 @@ pub(super) fn root(path: &Path, create: bool) -> Result<OwnedFd, LakeError> {
         match retry_on_intr(|| fsync(&fd)) {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let message = "this file system cannot sync a directory, so no name in it would survive a power failure";
+                let message =
+                    "this file system cannot sync a directory, so no name in it would survive a power failure";
                 return Err(LakeError::refused(path.display().to_string(), message));
             }
             Err(error) => return Err(errno::refused(path, "cannot sync the directory", error)),

@@ -103,7 +103,7 @@ impl Drop for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::executor::block_on;
+    use crate::block_on;
     use futures::future::join_all;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
@@ -139,7 +139,7 @@ mod tests {
         let done = Arc::new(AtomicUsize::new(0));
         for _ in 0..20 {
             let done = done.clone();
-            pool.submit(move || drop(done.fetch_add(1, Ordering::SeqCst)));
+            pool.submit(move || assert!(done.fetch_add(1, Ordering::SeqCst) < 20));
         }
         drop(pool);
         for _ in 0..500 {

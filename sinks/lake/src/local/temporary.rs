@@ -108,7 +108,9 @@ impl Temporaries {
                 match unlinkat(&root.fd, format!("{TEMPORARIES}/{name}"), AtFlags::empty()) {
                     Ok(()) => swept += u64::from(!name.ends_with(".run")),
                     Err(Errno::NOENT) => {}
-                    Err(error) => return Err(errno::not_done(&path.join(name), "cannot remove a temporary file", error)),
+                    Err(error) => {
+                        return Err(errno::not_done(&path.join(name), "cannot remove a temporary file", error));
+                    }
                 }
             }
         }

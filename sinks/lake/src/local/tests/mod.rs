@@ -10,9 +10,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::executor::block_on;
 
 use super::*;
+use crate::block_on;
 
 /// A lake in a directory of its own, in both ways of making drafts.
 fn both() -> Vec<(tempfile::TempDir, LocalLake)> {

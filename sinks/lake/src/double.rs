@@ -1,3 +1,0 @@
-//! stub
-pub struct Faults;
-pub struct FaultyLake;
