@@ -1,8 +1,8 @@
 //! A row group under way: finished, compressed pages in memory, and nothing else.
 //!
 //! The library's own writer keeps a codec context, level buffers and half a page for each of nine columns
-//! as long as a row group is open; `examples/encode.rs` measures it. With a hundred busy partitions and a
-//! budget of one or two megabytes each that is the whole budget. So rows are kept raw and encoded a slab
+//! as long as a row group is open: 1.2 MiB beside the encoded bytes, as `examples/encode.rs` measured with
+//! records of 100 bytes. With a hundred busy partitions and one or two megabytes for each that is the budget. So rows are kept raw and encoded a slab
 //! at a time: the contexts live only during the call, the slab is still in the CPU's caches, and what stays
 //! are exactly sized pages, five times smaller than the rows. Pages of many slabs become one column chunk,
 //! so that row groups are as large as memory allows and not as small as a slab.
