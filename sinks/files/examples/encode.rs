@@ -44,7 +44,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let open: Vec<_> = (0..100).map(|_| half_open(&batches)).collect();
         let encoded: usize = open.iter().map(|writer| writer.in_progress_size()).sum();
         let beside = (resident() - before).saturating_sub(encoded) / 100;
-        println!("  an open row group of the incremental writer: {} KiB beside {} KiB encoded", beside >> 10, (encoded / 100) >> 10);
+        println!(
+            "  an open row group of the incremental writer: {} KiB beside {} KiB encoded",
+            beside >> 10,
+            (encoded / 100) >> 10
+        );
     }
     Ok(())
 }

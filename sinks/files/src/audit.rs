@@ -162,7 +162,9 @@ impl Rows {
         }
         let partitions = batch.column(column::PARTITION).as_primitive::<Int32Type>();
         if let Some(other) = partitions.values().iter().find(|partition| **partition != stream.partition) {
-            self.problem("partition", || format!("it holds a row of partition {other}, and is of {}", stream.partition));
+            self.problem("partition", || {
+                format!("it holds a row of partition {other}, and is of {}", stream.partition)
+            });
         }
         for offset in batch.column(column::OFFSET).as_primitive::<Int64Type>().values().iter().copied() {
             self.offset(offset);
@@ -191,7 +193,9 @@ impl Rows {
         }
         let (found, claimed) = (self.checksum.text(), self.file.checksum.clone());
         if found != claimed {
-            self.problem("checksum", || format!("the checksum of its rows is {found}, and landfall.checksum is {claimed}"));
+            self.problem("checksum", || {
+                format!("the checksum of its rows is {found}, and landfall.checksum is {claimed}")
+            });
         }
         (audit.rows, audit.first_offset, audit.last_offset) = (self.rows, self.first, self.last);
         audit.problems = std::mem::take(&mut self.problems)

@@ -245,7 +245,8 @@ impl BatchWriter for ParquetWriter {
             file.inner_mut().settle()?;
             fault::point("sink.sealed").map_err(failpoint)
         })?;
-        let finished = self.file.as_mut().and_then(|file| Some((file.bytes_written() as u64, file.inner_mut().take()?)));
+        let finished =
+            self.file.as_mut().and_then(|file| Some((file.bytes_written() as u64, file.inner_mut().take()?)));
         let Some((bytes, staged)) = finished else {
             return Err(SinkError::Refused(format!("{}: sealed without a file", self.head.stream)));
         };

@@ -104,7 +104,11 @@ async fn the_weight_foretells_the_size_within_a_tenth() {
     let noise = |from: i64| -> RecordBatch {
         let rows: Vec<rows::Row> = (from..from + 100)
             .map(|offset| rows::Row {
-                value: Some((0..1_000_u64).map(|n| ((n + 1).wrapping_mul(offset as u64 + 7).wrapping_mul(0x9E37_79B9_7F4A) >> 21) as u8).collect()),
+                value: Some(
+                    (0..1_000_u64)
+                        .map(|n| ((n + 1).wrapping_mul(offset as u64 + 7).wrapping_mul(0x9E37_79B9_7F4A) >> 21) as u8)
+                        .collect(),
+                ),
                 headers: Vec::new(),
                 ..rows::row(1, offset)
             })
@@ -147,7 +151,8 @@ async fn memory_stays_bounded_and_relieve_frees_nearly_all_of_it() {
 async fn the_metadata_says_whose_rows_these_are() {
     let lake = MemoryLake::new();
     let plan = plan(10, 20);
-    land(&sink(&lake, Default::default()), &plan, &[rows::batch(&stream(), 1, [10, 11, 15])], &[Span::new(12, 14)]).await;
+    land(&sink(&lake, Default::default()), &plan, &[rows::batch(&stream(), 1, [10, 11, 15])], &[Span::new(12, 14)])
+        .await;
     let reader = ParquetRecordBatchReaderBuilder::try_new(lake.content(&plan.file()).unwrap()).unwrap();
     let pairs = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
     let value = |key: &str| pairs.iter().find(|pair| pair.key == key).unwrap().value.clone().unwrap();
@@ -211,7 +216,11 @@ async fn names_of_others_are_left_alone_and_a_stranger_under_our_name_is_a_confl
     let lake = MemoryLake::new();
     let sink = sink(&lake, Default::default());
     land(&sink, &plan(0, 10), &[rows::batch(&stream(), 1, 0..10)], &[]).await;
-    for other in ["orders/3/notes.txt", "orders/3/part-0.parquet", "orders/3/sub/00000000000000000010-00000000000000000020.parquet"] {
+    for other in [
+        "orders/3/notes.txt",
+        "orders/3/part-0.parquet",
+        "orders/3/sub/00000000000000000010-00000000000000000020.parquet",
+    ] {
         lake.overwrite(other, "x");
     }
     let (layout, stream) = (layout(), stream());
@@ -221,7 +230,10 @@ async fn names_of_others_are_left_alone_and_a_stranger_under_our_name_is_a_confl
     let copied = lake.content(&plan(0, 10).file()).unwrap();
     lake.overwrite(&plan(10, 20).file(), copied);
     let error = sink.landed(&layout, &stream, 0).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
-    assert!(matches!(&error, SinkError::Conflict(text) if text.contains("landfall.from") && text.contains("orders/3")), "{error}");
+    assert!(
+        matches!(&error, SinkError::Conflict(text) if text.contains("landfall.from") && text.contains("orders/3")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -364,4 +376,30 @@ proptest! {
         let _ = block_on(sink.standing(&plan));
         let _ = block_on(audit(&lake, &plan.file()));
     }
+}
+
+/// The example of `docs/file-format.md`, which was computed by another program.
+#[test]
+fn the_documented_checksum() {
+    let with_header = rows::Row {
+        offset: 42,
+        timestamp: Some(1_700_000_000_000),
+        timestamp_type: 0,
+        key: Some(b"k".to_vec()),
+        value: Some(b"hello".to_vec()),
+        headers: vec![("h".into(), None)],
+    };
+    let plain = rows::Row {
+        offset: 44,
+        timestamp: None,
+        timestamp_type: -1,
+        key: None,
+        value: Some(Vec::new()),
+        headers: Vec::new(),
+    };
+    let mut checksum = Checksum::new();
+    checksum.update(&rows::batch_of(&stream(), &[with_header, plain]));
+    assert_eq!(checksum.text(), "crc32c:8106db1a");
+    let document = include_str!("../../../docs/file-format.md");
+    assert!(document.contains("the checksum is `crc32c:8106db1a`"));
 }
