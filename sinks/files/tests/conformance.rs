@@ -1,6 +1,9 @@
 //! The suite of the test kit, over Parquet files on a lake in memory that loses answers on order; and the switches that
 //! break a rule on purpose, each of which the suite must notice.
 
+// Clippy sees only functions with #[test] as tests.
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 //! What is in a file, what stands under a name, and what an audit finds.
 
+// Clippy sees only functions with #[test] as tests.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -116,7 +119,8 @@ async fn the_weight_foretells_the_size_within_a_tenth() {
         rows::batch_of(&stream(), &rows)
     };
     let text = |from: i64| rows::events(&stream(), from, 500, 200, 3);
-    let makers: [(&str, i64, &dyn Fn(i64) -> RecordBatch); 2] = [("noise", 100, &noise), ("text", 500, &text)];
+    type Maker<'a> = (&'a str, i64, &'a dyn Fn(i64) -> RecordBatch);
+    let makers: [Maker; 2] = [("noise", 100, &noise), ("text", 500, &text)];
     for (name, step, make) in makers {
         for batches in [15, 60, 130] {
             let lake = MemoryLake::new();
@@ -254,6 +258,20 @@ async fn rows_that_break_the_order_or_the_range_are_refused() {
     refused(begin(&sink, 0).write(&rows::batch(&other, 1, [0, 1])));
 }
 
+#[tokio::test]
+async fn an_audit_outlives_a_footer_that_lies() {
+    let lake = MemoryLake::new();
+    let plan = plan(0, 3_000);
+    land(&sink(&lake, Default::default()), &plan, &[rows::batch(&stream(), 1, 0..3_000)], &[]).await;
+    let whole = lake.content(&plan.file()).unwrap();
+    // The file was cut in its middle: the footer is whole, and points beyond the end.
+    let footer = u32::from_le_bytes(whole[whole.len() - 8..whole.len() - 4].try_into().unwrap()) as usize;
+    let cut = [&whole[..whole.len() / 4], &whole[whole.len() - 8 - footer..]].concat();
+    lake.overwrite("cut", cut);
+    let problems = audit(&lake, "cut").await.unwrap().problems;
+    assert!(problems.iter().any(|problem| problem.contains("cannot be read to its end")), "{problems:?}");
+}
+
 /// A file as a careless or malicious writer would make it: any rows under any metadata.
 fn forged(batch: &RecordBatch, pairs: &[KeyValue]) -> Vec<u8> {
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
@@ -267,7 +285,7 @@ async fn an_audit_finds_what_is_wrong() {
     let lake = MemoryLake::new();
     let good = rows::batch(&stream(), 1, [0, 1, 5]);
     let plan = plan(0, 10);
-    land(&sink(&lake, Default::default()), &plan, &[good.clone()], &[Span::new(2, 4)]).await;
+    land(&sink(&lake, Default::default()), &plan, std::slice::from_ref(&good), &[Span::new(2, 4)]).await;
     let reader = ParquetRecordBatchReaderBuilder::try_new(lake.content(&plan.file()).unwrap()).unwrap();
     let pairs = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
     lake.overwrite("same", forged(&good, &pairs));

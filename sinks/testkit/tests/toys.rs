@@ -1,5 +1,8 @@
 //! The suite catches what it is for: a sink in memory passes it, and each way of breaking it is noticed.
 
+// Clippy sees only functions with #[test] as tests.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
