@@ -14,7 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
 use crate::checksum::{self, Checksum};
-use crate::errors::sorted;
+use crate::errors::{decoding, sorted};
 use crate::footer::{self, Footer, FooterError};
 use crate::metadata::FileMetadata;
 
@@ -56,7 +56,7 @@ pub async fn audit(lake: &dyn Lake, path: &str) -> Result<Audit, SinkError> {
         }
     };
     let mut rows = Rows::new(footer.file.clone());
-    if let Err(problem) = read(lake, path, footer, &mut |batch| rows.take(batch)).await? {
+    if let Err(problem) = read(lake, path, audit.bytes, footer, &mut |batch| rows.take(batch)).await? {
         rows.problem("it cannot be read to its end", || format!("it cannot be read to its end: {problem}"));
     }
     rows.finish(&mut audit);
@@ -75,7 +75,7 @@ pub async fn each_row(lake: &dyn Lake, path: &str, row: &mut (dyn FnMut(i64, u32
         Err(FooterError::NotOurs(why)) => return Err(damaged(&why.to_string())),
     };
     let mut take = |batch: &RecordBatch| checksum::each_row(batch).for_each(|(offset, crc)| row(offset, crc));
-    read(lake, path, footer, &mut take).await?.map_err(|problem| damaged(&problem))
+    read(lake, path, size, footer, &mut take).await?.map_err(|problem| damaged(&problem))
 }
 
 async fn size(lake: &dyn Lake, path: &str) -> Result<u64, SinkError> {
@@ -87,30 +87,34 @@ async fn size(lake: &dyn Lake, path: &str) -> Result<u64, SinkError> {
 async fn read(
     lake: &dyn Lake,
     path: &str,
+    size: u64,
     footer: Footer,
     take: &mut (dyn FnMut(&RecordBatch) + Send),
 ) -> Result<Result<(), String>, SinkError> {
-    let mut decoder = match decoder(footer.parquet) {
+    let mut decoder = match decoding(|| decoder(footer.parquet)) {
         Ok(decoder) => decoder,
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(problem) => return Ok(Err(problem)),
     };
     loop {
-        match decoder.try_decode() {
+        match decoding(|| decoder.try_decode()) {
             Ok(DecodeResult::Finished) => return Ok(Ok(())),
             Ok(DecodeResult::Data(batch)) => match conform(&batch) {
                 Ok(batch) => take(&batch),
                 Err(problem) => return Ok(Err(problem)),
             },
             Ok(DecodeResult::NeedsData(ranges)) => {
+                if let Some(beyond) = ranges.iter().find(|range| range.start > range.end || range.end > size) {
+                    return Ok(Err(format!("its footer points to bytes {beyond:?}, and it has {size}")));
+                }
                 let mut data = Vec::with_capacity(ranges.len());
                 for range in &ranges {
                     data.push(lake.read_range(path, range.clone()).await.map_err(sorted)?);
                 }
-                if let Err(error) = decoder.push_ranges(ranges, data) {
-                    return Ok(Err(error.to_string()));
+                if let Err(problem) = decoding(|| decoder.push_ranges(ranges, data)) {
+                    return Ok(Err(problem));
                 }
             }
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(problem) => return Ok(Err(problem)),
         }
     }
 }
@@ -162,7 +166,9 @@ impl Rows {
         }
         let partitions = batch.column(column::PARTITION).as_primitive::<Int32Type>();
         if let Some(other) = partitions.values().iter().find(|partition| **partition != stream.partition) {
-            self.problem("partition", || format!("it holds a row of partition {other}, and is of {}", stream.partition));
+            self.problem("partition", || {
+                format!("it holds a row of partition {other}, and is of {}", stream.partition)
+            });
         }
         for offset in batch.column(column::OFFSET).as_primitive::<Int64Type>().values().iter().copied() {
             self.offset(offset);
@@ -191,7 +197,9 @@ impl Rows {
         }
         let (found, claimed) = (self.checksum.text(), self.file.checksum.clone());
         if found != claimed {
-            self.problem("checksum", || format!("the checksum of its rows is {found}, and landfall.checksum is {claimed}"));
+            self.problem("checksum", || {
+                format!("the checksum of its rows is {found}, and landfall.checksum is {claimed}")
+            });
         }
         (audit.rows, audit.first_offset, audit.last_offset) = (self.rows, self.first, self.last);
         audit.problems = std::mem::take(&mut self.problems)

@@ -28,3 +28,13 @@ pub(crate) fn encoding(error: ParquetError) -> SinkError {
 pub(crate) fn failpoint(error: std::io::Error) -> SinkError {
     SinkError::NotDone(error.to_string())
 }
+
+/// Runs the library's decoder over bytes of any origin. It returns errors for damage that it foresees; what it does not
+/// foresee must be one damaged file in a report, and not the end of the program that reports.
+pub(crate) fn decoding<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)) {
+        Ok(Ok(decoded)) => Ok(decoded),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("it is damaged in a way that the decoder does not survive".into()),
+    }
+}

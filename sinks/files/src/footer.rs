@@ -3,6 +3,7 @@
 use landfall_lake::{Lake, LakeError};
 use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
 
+use crate::errors::decoding;
 use crate::metadata::{FileMetadata, NotOurs};
 
 /// Enough for the footer of most files, so that one read does.
@@ -60,7 +61,7 @@ fn length(tail: &[u8], size: u64) -> Result<u64, NotOurs> {
 
 /// Parses a footer of any origin.
 fn parse(bytes: &[u8]) -> Result<Footer, NotOurs> {
-    let parquet = ParquetMetaDataReader::decode_metadata(bytes).map_err(|error| NotOurs(error.to_string()))?;
+    let parquet = decoding(|| ParquetMetaDataReader::decode_metadata(bytes)).map_err(NotOurs)?;
     let none = Vec::new();
     let pairs = parquet.file_metadata().key_value_metadata().unwrap_or(&none);
     let file = FileMetadata::parse(pairs)?;

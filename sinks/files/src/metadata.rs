@@ -111,8 +111,8 @@ fn number<T: std::str::FromStr>(pairs: &[KeyValue], key: &str) -> Result<T, NotO
 }
 
 fn gaps(json: &str, span: Span) -> Result<Vec<Span>, NotOurs> {
-    let gaps: Vec<Span> = serde_json::from_str(json)
-        .map_err(|error| NotOurs(format!("its landfall.gaps is {json:?}: {error}")))?;
+    let gaps: Vec<Span> =
+        serde_json::from_str(json).map_err(|error| NotOurs(format!("its landfall.gaps is {json:?}: {error}")))?;
     if gaps.iter().any(|gap| gap.is_empty() || !span.covers(*gap)) {
         return Err(NotOurs(format!("its landfall.gaps {json} are not inside its range {span}")));
     }

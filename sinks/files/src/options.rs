@@ -36,7 +36,8 @@ pub struct ParquetOptions {
     /// A row group is closed when its encoded pages reach this. It is also what one batch may hold of
     /// encoded pages in memory, however large its range.
     pub row_group_bytes: usize,
-    /// Rows stay raw until there are this many bytes of them; then they are encoded in one go.
+    /// Rows stay raw until there are this many bytes of them; then they are encoded in one go. Measured at 100 B a record
+    /// against encoding without slabs: 128 KiB costs a third more CPU, 512 KiB a fifth, 1 MiB less than a tenth.
     pub raw_bytes: usize,
     /// The release that writes: `landfall.version`.
     pub version: String,
@@ -49,7 +50,7 @@ impl Default for ParquetOptions {
             codec: Codec::Zstd,
             level: 1,
             row_group_bytes: 16 << 20,
-            raw_bytes: 512 << 10,
+            raw_bytes: 1 << 20,
             version: env!("CARGO_PKG_VERSION").to_string(),
         }
     }

@@ -1,8 +1,8 @@
 //! A row group under way: finished, compressed pages in memory, and nothing else.
 //!
 //! The library's own writer keeps a codec context, level buffers and half a page for each of nine columns
-//! as long as a row group is open; `examples/encode.rs` measures it. With a hundred busy partitions and a
-//! budget of one or two megabytes each that is the whole budget. So rows are kept raw and encoded a slab
+//! as long as a row group is open: 1.2 MiB beside the encoded bytes, as `examples/encode.rs` measured with
+//! records of 100 bytes. With a hundred busy partitions and one or two megabytes for each that is the budget. So rows are kept raw and encoded a slab
 //! at a time: the contexts live only during the call, the slab is still in the CPU's caches, and what stays
 //! are exactly sized pages, five times smaller than the rows. Pages of many slabs become one column chunk,
 //! so that row groups are as large as memory allows and not as small as a slab.
@@ -41,9 +41,9 @@ pub(crate) struct RowGroup {
 }
 
 impl RowGroup {
-    pub fn new(columns: &Columns) -> RowGroup {
-        let leaves = columns.descriptor().num_columns() - CONSTANT_LEAVES;
-        RowGroup { chunks: (0..leaves).map(|_| Chunk::default()).collect(), rows: 0, encoded: 0, pages: 0 }
+    /// Takes no memory before there are rows: thousands of streams have a batch that waits for some.
+    pub fn new() -> RowGroup {
+        RowGroup { chunks: Vec::new(), rows: 0, encoded: 0, pages: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -61,13 +61,15 @@ impl RowGroup {
 
     /// Encodes a slab of rows into further pages.
     pub fn encode(&mut self, columns: &Columns, slab: &[RecordBatch]) -> Result<(), SinkError> {
-        let captured = Arc::new(Captured::new(columns.descriptor().num_columns()));
+        let leaves = columns.descriptor().num_columns();
+        self.chunks.resize_with(leaves - CONSTANT_LEAVES, Chunk::default);
+        let captured = Arc::new(Captured::new(leaves));
         let factory = columns.factory(captured.clone());
         let writers = factory.create_column_writers(0).map_err(encoding)?;
         let mut writers = writers.into_iter().enumerate().skip(CONSTANT_LEAVES);
         for position in column::OFFSET..=column::HEADERS {
-            let leaves = if position == column::HEADERS { 2 } else { 1 };
-            let mut mine: Vec<_> = writers.by_ref().take(leaves).collect();
+            let parts = if position == column::HEADERS { 2 } else { 1 };
+            let mut mine: Vec<_> = writers.by_ref().take(parts).collect();
             let schema = envelope::schema();
             for batch in slab {
                 let parts = compute_leaves(schema.field(position), batch.column(position)).map_err(encoding)?;

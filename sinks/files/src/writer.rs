@@ -57,7 +57,7 @@ pub(crate) struct ParquetWriter {
 impl ParquetWriter {
     pub fn new(shared: Arc<Shared>, head: Head) -> ParquetWriter {
         ParquetWriter {
-            open: RowGroup::new(&shared.columns),
+            open: RowGroup::new(),
             shared,
             head,
             raw: Vec::new(),
@@ -135,7 +135,7 @@ impl ParquetWriter {
         }
         let shared = self.shared.clone();
         let stream = self.head.stream.clone();
-        let open = std::mem::replace(&mut self.open, RowGroup::new(&shared.columns));
+        let open = std::mem::replace(&mut self.open, RowGroup::new());
         open.close(&shared.columns, self.file()?, &stream.topic, stream.partition)
     }
 
@@ -245,7 +245,8 @@ impl BatchWriter for ParquetWriter {
             file.inner_mut().settle()?;
             fault::point("sink.sealed").map_err(failpoint)
         })?;
-        let finished = self.file.as_mut().and_then(|file| Some((file.bytes_written() as u64, file.inner_mut().take()?)));
+        let finished =
+            self.file.as_mut().and_then(|file| Some((file.bytes_written() as u64, file.inner_mut().take()?)));
         let Some((bytes, staged)) = finished else {
             return Err(SinkError::Refused(format!("{}: sealed without a file", self.head.stream)));
         };

@@ -17,7 +17,9 @@ pub fn a_stop_between_any_two_calls(destination: &dyn Destination) -> Checked<'_
             let plan = plan(&*sink, 0, place * 100, place * 100 + 100);
             let before = destination.visible().await;
             stop_at(destination, place, &plan).await.map_err(unexpected)?;
-            ensure(destination.visible().await == before, || format!("a stop at place {place} left something visible"))?;
+            ensure(destination.visible().await == before, || {
+                format!("a stop at place {place} left something visible")
+            })?;
             let landed = attempt(destination.open(), &plan, &[40], &[]).await.map_err(unexpected)?;
             is_of(&landed, &plan, expected(&plan).len() as u64, &[])?;
             shows(destination, &plan, &expected(&plan)).await?;

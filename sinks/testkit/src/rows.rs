@@ -8,8 +8,8 @@ use arrow_array::builder::{
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{Array, RecordBatch};
-use landfall_sink::envelope::{column, header_fields, header_item, schema, timestamp_type};
 use landfall_sink::Stream;
+use landfall_sink::envelope::{column, header_fields, header_item, schema, timestamp_type};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -51,7 +51,8 @@ fn bytes(random: &mut StdRng, longest: usize) -> Option<Vec<u8>> {
         2 => Some((0..random.random_range(1..=longest)).map(|_| random.random()).collect()),
         _ => {
             let number: u32 = random.random_range(0..100_000);
-            let mut text = format!("{{\"customer\":{number},\"state\":\"shipped\",\"sum\":{}}}", number % 977).into_bytes();
+            let mut text =
+                format!("{{\"customer\":{number},\"state\":\"shipped\",\"sum\":{}}}", number % 977).into_bytes();
             text.truncate(longest.max(1));
             Some(text)
         }
@@ -116,7 +117,10 @@ pub fn events(stream: &Stream, from: i64, count: usize, length: usize, seed: u64
             let mut value = Vec::with_capacity(length + 96);
             while value.len() < length {
                 let (user, price): (u32, u32) = (random.random_range(0..50_000), random.random_range(0..9_999));
-                let text = format!("{{\"user\":{user},\"event\":\"page_view\",\"price\":{price},\"at\":{}}}", 1_700_000_000 + offset);
+                let text = format!(
+                    "{{\"user\":{user},\"event\":\"page_view\",\"price\":{price},\"at\":{}}}",
+                    1_700_000_000 + offset
+                );
                 value.extend_from_slice(text.as_bytes());
             }
             value.truncate(length);

@@ -11,7 +11,12 @@ use crate::rows::{self, Row};
 pub const SEED: u64 = 11;
 
 pub fn stream(partition: i32) -> Stream {
-    Stream { cluster: "testkit".into(), topic: "orders".into(), topic_id: Some("AAAAAAAAQACAAAAAAAAAAQ".into()), partition }
+    Stream {
+        cluster: "testkit".into(),
+        topic: "orders".into(),
+        topic_id: Some("AAAAAAAAQACAAAAAAAAAAQ".into()),
+        partition,
+    }
 }
 
 pub fn plan(sink: &dyn Sink, partition: i32, from: i64, until: i64) -> Plan {
