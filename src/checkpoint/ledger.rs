@@ -28,13 +28,16 @@ pub(super) enum Fault {
     Broken(String),
 }
 
+/// A key and its value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
 /// An ordered table of bytes, with a sync of its own.
 pub(super) trait Pages: Send + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault>;
     fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Fault>;
     fn remove(&self, key: &[u8]) -> Result<(), Fault>;
     /// Every pair whose key begins with `prefix`, in order.
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault>;
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, Fault>;
     /// Makes everything that was put durable. [`Fault::Broken`] if the disk may have lost some of it.
     fn sync(&mut self) -> Result<(), Fault>;
     /// Whether there is space for so many bytes more; otherwise says where and how much there is.

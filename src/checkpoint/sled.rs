@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use landfall_sink::Stream;
 
 use super::group_commit::GroupCommit;
-use super::ledger::{Fault, Pages, meta_key};
+use super::ledger::{Fault, Pages, Pair, meta_key};
 use super::lock::StateLock;
 use super::{Checkpoint, CheckpointStore, StoreError, Swap, rules};
 
@@ -150,7 +150,7 @@ impl Pages for SledPages {
         self.database()?.remove(key).map(drop).map_err(sort)
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, Fault> {
         let pairs = self.database()?.scan_prefix(prefix);
         pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(sort)).collect()
     }

@@ -110,28 +110,28 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("{stream}: {start} is not an offset to start at")]
-    Start { stream: Stream, start: i64 },
+    Start { stream: String, start: i64 },
     #[error("{stream}: {span} holds no offset")]
-    Empty { stream: Stream, span: Span },
+    Empty { stream: String, span: Span },
     #[error("{stream}: a plan {span} must begin at {next}, the first offset that no plan covers")]
-    Unchained { stream: Stream, span: Span, next: i64 },
+    Unchained { stream: String, span: Span, next: i64 },
     #[error("{stream}: {span} is not planned")]
-    NotPlanned { stream: Stream, span: Span },
+    NotPlanned { stream: String, span: Span },
     #[error("{stream}: {span} is committed already")]
-    AlreadyCommitted { stream: Stream, span: Span },
+    AlreadyCommitted { stream: String, span: Span },
     #[error("{stream}: the gap {gap} does not lie in the batch {span}")]
-    GapOutside { stream: Stream, span: Span, gap: Span },
+    GapOutside { stream: String, span: Span, gap: Span },
     #[error(
         "{stream}: a decision must be about one open plan, exactly, or about a range that begins at {next}; \
          {span} is neither (open plans: {open})"
     )]
-    NotExact { stream: Stream, span: Span, next: i64, open: String },
+    NotExact { stream: String, span: Span, next: i64, open: String },
     #[error("{stream}: {span} was decided already, as {decision:?}")]
-    AlreadyResolved { stream: Stream, span: Span, decision: Resolution },
+    AlreadyResolved { stream: String, span: Span, decision: Resolution },
     #[error("{stream}: its topic id is known already ({known}); {id} is another topic of the same name")]
-    TopicIdKnown { stream: Stream, known: String, id: String },
+    TopicIdKnown { stream: String, known: String, id: String },
     #[error("{stream}: the epoch belongs to offset {at}, but the checkpoint stands at {next}")]
-    Moved { stream: Stream, at: i64, next: i64 },
+    Moved { stream: String, at: i64, next: i64 },
 }
 
 /// A record that no transition can have made.

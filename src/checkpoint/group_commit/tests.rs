@@ -48,7 +48,7 @@ impl Pages for FakePages {
         Ok(())
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<ledger::Pair>, Fault> {
         let disk = self.disk();
         let pairs = disk.written.iter().filter(|(key, _)| key.starts_with(prefix));
         Ok(pairs.map(|(key, value)| (key.clone(), value.clone())).collect())

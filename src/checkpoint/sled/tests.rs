@@ -1,7 +1,7 @@
-//! The store on a real disk: the contract, kills, damage, other releases, and who holds it.
+//! The store on a real disk: the contract, damage, other releases, and who holds it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+mod crashes;
+mod disks;
 
 use landfall_sink::Span;
 
@@ -40,11 +40,17 @@ async fn filled(path: &Path) {
     }
 }
 
+/// sled never syncs the files into which it puts long values and pages, so there must be none.
+fn has_no_files_of_their_own(path: &Path) {
+    assert_eq!(std::fs::read_dir(path.join("checkpoints/blobs")).unwrap().count(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(SledStore::open(directory.path()).unwrap());
     super::super::suite::store_suite(store.clone()).await;
+    has_no_files_of_their_own(directory.path());
     let (id, streams) = (store.id().to_owned(), store.streams().await.unwrap());
     drop(store);
     let again = SledStore::open(directory.path()).unwrap();
@@ -73,6 +79,7 @@ async fn swaps_that_wait_together_share_one_sync() {
     assert_eq!(store.syncs(), syncs, "nor does a lost swap");
     assert_eq!(store.swap(Some(1), &grown(&born(0))).await.unwrap(), Swap::Won);
     assert_eq!(store.syncs(), syncs + 1, "a swap that won does");
+    has_no_files_of_their_own(directory.path());
 }
 
 #[test]
@@ -200,97 +207,4 @@ async fn a_newer_format_is_refused_by_version() {
     database.insert(meta_key("format"), br#"{"major":3,"minor":1}"#).unwrap();
     drop(database);
     assert!(refusal(directory.path()).contains("store format 3.1"));
-}
-
-const CHILD: &str = "LANDFALL_TEST_SWAP_CHILD";
-
-/// Not a test of its own: the process that is killed. It says every version that was acknowledged.
-#[test]
-fn the_child_that_is_killed() {
-    let Ok(path) = std::env::var(CHILD) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async move {
-        let store = Arc::new(SledStore::open(Path::new(&path)).unwrap());
-        let tasks: Vec<_> = (0..8)
-            .map(|partition| {
-                let store = store.clone();
-                tokio::spawn(async move {
-                    loop {
-                        let standing = store.load(&stream(partition)).await.unwrap();
-                        let mut new = standing.as_ref().map_or_else(|| born(partition), grown);
-                        if new.version % 7 == 0 {
-                            new.unknown.insert("padding".into(), "long ".repeat(1500).into());
-                        } else {
-                            new.unknown.clear();
-                        }
-                        let expected = standing.map(|record| record.version);
-                        assert_eq!(store.swap(expected, &new).await.unwrap(), Swap::Won);
-                        let line = format!("acknowledged {partition} {}\n", new.version);
-                        std::io::stderr().write_all(line.as_bytes()).unwrap();
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-    });
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_acknowledged_version_survives_a_kill() {
-    let directory = tempfile::tempdir().unwrap();
-    let rounds: u64 = std::env::var("LANDFALL_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
-    let mut acknowledged = [0u64; 8];
-    for round in 0..rounds {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["checkpoint::sled::tests::the_child_that_is_killed", "--exact", "--nocapture"])
-            .env(CHILD, directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut seen = 0;
-        for line in lines.by_ref().map_while(Result::ok) {
-            let Some(words) = line.strip_prefix("acknowledged ") else { panic!("the child said: {line}") };
-            let (partition, version) = words.split_once(' ').unwrap();
-            let partition: usize = partition.parse().unwrap();
-            acknowledged[partition] = acknowledged[partition].max(version.parse().unwrap());
-            seen += 1;
-            if seen == 20 + round * 37 % 200 {
-                child.kill().unwrap();
-            }
-        }
-        child.wait().unwrap();
-        assert!(seen >= 20, "the child ended by itself");
-        let store = SledStore::open(directory.path()).unwrap();
-        for (partition, acknowledged) in (0..).zip(acknowledged) {
-            let record = store.load(&stream(partition)).await.unwrap();
-            let version = record.map_or(0, |record| record.version);
-            assert!(version >= acknowledged, "partition {partition}: {version}, but {acknowledged} was acknowledged");
-        }
-    }
-}
-
-#[test]
-fn broken_rules_are_noticed() {
-    let caught = [
-        ("swap_ignores_version", "checkpoint::sled::tests::it_keeps_the_contract"),
-        ("swap_ignores_version", "checkpoint::memory::tests::it_keeps_the_contract"),
-        ("swap_without_sync", "checkpoint::sled::tests::swaps_that_wait_together_share_one_sync"),
-        ("swap_without_sync", "checkpoint::group_commit::tests::what_was_answered_survives_a_power_loss"),
-    ];
-    if std::env::var_os("LANDFALL_SABOTAGE").is_some() {
-        return;
-    }
-    for (sabotage, test) in caught {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact"])
-            .env("LANDFALL_SABOTAGE", sabotage)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(said.contains("1 failed"), "{sabotage} was not caught by {test}: {said}");
-    }
 }

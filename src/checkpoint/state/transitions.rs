@@ -15,7 +15,7 @@ impl Checkpoint {
     /// The first record of a stream: nothing is covered yet.
     pub fn birth(stream: Stream, genesis: i64, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
         if genesis < 0 {
-            return Err(Refusal::Start { stream, start: genesis });
+            return Err(Refusal::Start { stream: stream.to_string(), start: genesis });
         }
         Ok(Checkpoint {
             format: FORMAT,
@@ -84,7 +84,7 @@ impl Checkpoint {
         layout: &str,
         nonce: impl Into<String>,
     ) -> Result<Checkpoint, Refusal> {
-        let stream = || self.stream.clone();
+        let stream = || self.stream.to_string();
         if span.is_empty() {
             return Err(Refusal::Empty { stream: stream(), span });
         }
@@ -112,7 +112,7 @@ impl Checkpoint {
     pub fn adopt_topic_id(&self, id: &str, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
         if let Some(known) = self.topic_id() {
             let (known, id) = (known.to_owned(), id.to_owned());
-            return Err(Refusal::TopicIdKnown { stream: self.stream.clone(), known, id });
+            return Err(Refusal::TopicIdKnown { stream: self.stream.to_string(), known, id });
         }
         let mut new = self.successor(nonce);
         new.adopted_topic_id = Some(id.to_owned());
@@ -123,29 +123,29 @@ impl Checkpoint {
     /// offset would look like a truncation later.
     pub fn set_next_epoch(&self, at: i64, epoch: Option<i32>, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
         if at != self.next {
-            return Err(Refusal::Moved { stream: self.stream.clone(), at, next: self.next });
+            return Err(Refusal::Moved { stream: self.stream.to_string(), at, next: self.next });
         }
         let mut new = self.successor(nonce);
         new.next_epoch = epoch;
         Ok(new)
     }
 
-    /// The same content, one version on. Keeps the minor format that brought the unknown fields.
+    /// The same content, one version on. It keeps the minor format that brought the unknown fields; a release
+    /// whose own minor is higher raises it here.
     fn successor(&self, nonce: impl Into<String>) -> Checkpoint {
         let mut new = self.clone();
         new.version += 1; // `check` keeps it below the largest
         new.nonce = nonce.into();
-        new.format.minor = new.format.minor.max(FORMAT.minor);
         new
     }
 
     fn apply_plan(&mut self, mut planned: Planned) -> Result<(), Refusal> {
         let span = planned.span();
         if span.is_empty() {
-            return Err(Refusal::Empty { stream: self.stream.clone(), span });
+            return Err(Refusal::Empty { stream: self.stream.to_string(), span });
         }
         if span.from != self.next {
-            return Err(Refusal::Unchained { stream: self.stream.clone(), span, next: self.next });
+            return Err(Refusal::Unchained { stream: self.stream.to_string(), span, next: self.next });
         }
         planned.from_epoch = planned.from_epoch.or(self.next_epoch);
         // Not the epoch of an earlier offset where this one is unknown: it would end before `next`, and the
@@ -158,7 +158,7 @@ impl Checkpoint {
 
     fn apply_commit(&mut self, commit: &Commit) -> Result<(), Refusal> {
         let span = commit.span;
-        let stream = || self.stream.clone();
+        let stream = || self.stream.to_string();
         if span.is_empty() {
             return Err(Refusal::Empty { stream: stream(), span });
         }
