@@ -143,7 +143,11 @@ pub struct Reader {
 const SEEK_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Reader {
-    pub(super) fn connect(settings: &Settings, isolation: Isolation, limits: ReaderLimits) -> Result<Reader, KafkaError> {
+    pub(super) fn connect(
+        settings: &Settings,
+        isolation: Isolation,
+        limits: ReaderLimits,
+    ) -> Result<Reader, KafkaError> {
         // A fetch may not be smaller than a message that the user allows for.
         let fetch = (limits.fetch_bytes as u64).max(settings.number("message.max.bytes").unwrap_or(1_000_000));
         let mut properties = vec![

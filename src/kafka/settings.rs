@@ -158,9 +158,7 @@ impl fmt::Debug for Settings {
 fn refused(key: &str, value: &str, refusal: ConfRefusal, conf: &Conf) -> SettingsError {
     match refusal {
         ConfRefusal::Unknown(_) => SettingsError::Unknown { key: key.into(), nearest: nearest(key, conf) },
-        ConfRefusal::Invalid(reason) => {
-            SettingsError::Invalid { key: key.into(), reason: redact(key, value, reason) }
-        }
+        ConfRefusal::Invalid(reason) => SettingsError::Invalid { key: key.into(), reason: redact(key, value, reason) },
     }
 }
 

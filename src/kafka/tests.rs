@@ -171,8 +171,10 @@ fn a_broker_that_is_away_is_told_and_read_from_again() {
         down = turn.notices.iter().any(|notice| matches!(notice, Notice::BrokersDown(_)));
         assert!(turn.events.iter().all(|(_, event)| !matches!(event, Event::Fault(_))), "{turn:?}");
     }
-    assert!(matches!(kafka.list_offsets(&[("t".into(), 0, At::End)], Isolation::ReadCommitted, Duration::from_secs(2)),
-        Err(KafkaError::Unreachable(_))));
+    assert!(matches!(
+        kafka.list_offsets(&[("t".into(), 0, At::End)], Isolation::ReadCommitted, Duration::from_secs(2)),
+        Err(KafkaError::Unreachable(_))
+    ));
     mock.broker_up(1).unwrap();
     produce(&mock.bootstrap_servers(), "t", 0, 10..20, 10);
     let mut recovered = false;

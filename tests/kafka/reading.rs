@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use landfall::kafka::{At, Constants, Event, Fault, ReaderLimits, Selection, TopicId, Turn};
+use landfall::sink::Isolation;
 use landfall::sink::arrow::array::cast::AsArray;
 use landfall::sink::arrow::array::types::{Int32Type, TimestampMillisecondType};
 use landfall::sink::envelope::column;
-use landfall::sink::Isolation;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
 
