@@ -320,7 +320,12 @@ fn headers(ends: Vec<i32>, keys: Bytes, values: Bytes) -> ListArray {
     let (offsets, data, _) = keys.finish();
     let keys = StringArray::new(offsets, data, None);
     let items = StructArray::new(envelope::header_fields(), vec![Arc::new(keys), Arc::new(binary(values))], None);
-    ListArray::new(Arc::new(envelope::header_item()), OffsetBuffer::new(ScalarBuffer::from(ends)), Arc::new(items), None)
+    ListArray::new(
+        Arc::new(envelope::header_item()),
+        OffsetBuffer::new(ScalarBuffer::from(ends)),
+        Arc::new(items),
+        None,
+    )
 }
 
 /// The same text in every row, written by doubling.

@@ -289,11 +289,7 @@ fn consume(queue: &Queue, wait: Duration, room: &mut [*mut sys::rd_kafka_message
 /// # Safety
 /// `message` is a live message without an error.
 #[inline]
-unsafe fn append(
-    columns: &mut Columns,
-    message: *mut sys::rd_kafka_message_t,
-    epoch: i32,
-) -> Result<usize, Full> {
+unsafe fn append(columns: &mut Columns, message: *mut sys::rd_kafka_message_t, epoch: i32) -> Result<usize, Full> {
     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: alive by contract; key and payload, where not null, are as long as is told, and are copied
     // before the message is destroyed.

@@ -265,10 +265,10 @@ impl Drop for Client {
     }
 }
 
-/// A queue of our own: partitions are forwarded into it, and answers of the admin API arrive in it.
+/// A queue: a consumer's, or one of our own in which answers of the admin API arrive.
 pub(super) struct Queue {
     ptr: *mut sys::rd_kafka_queue_t,
-    client: Arc<Client>,
+    _client: Arc<Client>,
 }
 
 // SAFETY: librdkafka's queues lock inside.
@@ -277,38 +277,23 @@ unsafe impl Send for Queue {}
 impl Queue {
     pub fn new(client: &Arc<Client>) -> Queue {
         // SAFETY: the client is alive, and stays so as long as this queue holds it.
-        Queue { ptr: unsafe { sys::rd_kafka_queue_new(client.raw()) }, client: client.clone() }
+        Queue { ptr: unsafe { sys::rd_kafka_queue_new(client.raw()) }, _client: client.clone() }
+    }
+
+    /// The queue in which everything of a consumer arrives: records and ends of all its partitions, and its
+    /// errors. (Queues of single partitions must not be forwarded by hand: librdkafka undoes that when a
+    /// partition is stopped, at a time of its own, and does not redo it when it is started again.)
+    pub fn of_consumer(client: &Arc<Client>) -> Result<Queue, KafkaError> {
+        // SAFETY: the client is alive, and stays so as long as this queue holds it.
+        let ptr = unsafe { sys::rd_kafka_queue_get_consumer(client.raw()) };
+        if ptr.is_null() {
+            return Err(KafkaError::Config("the consumer has no queue: it has no group.id".into()));
+        }
+        Ok(Queue { ptr, _client: client.clone() })
     }
 
     pub fn raw(&self) -> *mut sys::rd_kafka_queue_t {
         self.ptr
-    }
-
-    /// From now on what librdkafka has for the whole consumer (not for a partition) arrives here.
-    pub fn receive_consumer(&self) {
-        // SAFETY: both queues are alive; the reference is given back, the forwarding stays.
-        unsafe {
-            let consumer = sys::rd_kafka_queue_get_consumer(self.client.raw());
-            if !consumer.is_null() {
-                sys::rd_kafka_queue_forward(consumer, self.ptr);
-                sys::rd_kafka_queue_destroy(consumer);
-            }
-        }
-    }
-
-    /// From now on the partition's records arrive here. Done before the partition is assigned, so that no
-    /// record can take another way.
-    pub fn receive_partition(&self, topic: &CStr, partition: i32) -> bool {
-        // SAFETY: the client and the string are alive; the reference is given back, the forwarding stays.
-        unsafe {
-            let queue = sys::rd_kafka_queue_get_partition(self.client.raw(), topic.as_ptr(), partition);
-            if queue.is_null() {
-                return false;
-            }
-            sys::rd_kafka_queue_forward(queue, self.ptr);
-            sys::rd_kafka_queue_destroy(queue);
-        }
-        true
     }
 
     /// Waits for an event: the answer of an admin call.

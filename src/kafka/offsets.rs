@@ -1,7 +1,7 @@
 //! First, last and timed offsets of many partitions in one call.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use landfall_sink::Isolation;
@@ -33,6 +33,29 @@ pub struct OffsetAt {
 type Answer = Result<OffsetAt, KafkaError>;
 type Wanted = (String, i32, At);
 
+/// No leader, not the leader, and the codes of leader epochs that do not fit: all mean that what is known of
+/// the leader is old.
+const STALE_LEADER: &[i32] = &[5, 6, 74, 76];
+
+/// An answer with its code.
+enum Found {
+    At(OffsetAt),
+    No(i32, KafkaError),
+}
+
+impl Found {
+    fn answer(self) -> Answer {
+        match self {
+            Found::At(at) => Ok(at),
+            Found::No(_, error) => Err(error),
+        }
+    }
+}
+
+fn positions(found: &[Found], which: impl Fn(&Found) -> bool) -> Vec<usize> {
+    (0..found.len()).filter(|at| which(&found[*at])).collect()
+}
+
 /// The offset that brokers answer with where no record is young enough.
 const NO_SUCH_TIME: i64 = -1;
 
@@ -44,21 +67,52 @@ impl Kafka {
         isolation: Isolation,
         timeout: Duration,
     ) -> Result<Vec<Answer>, KafkaError> {
-        let mut answers = self.list_rounds(wanted, isolation, timeout)?;
-        let timeless: Vec<usize> = (0..wanted.len())
-            .filter(|at| matches!(&answers[*at], Ok(answer) if answer.offset == NO_SUCH_TIME))
-            .collect();
-        if !timeless.is_empty() {
-            let ends: Vec<Wanted> = timeless.iter().map(|at| (wanted[*at].0.clone(), wanted[*at].1, At::End)).collect();
-            for (at, end) in timeless.into_iter().zip(self.list_rounds(&ends, isolation, timeout)?) {
-                answers[at] = end;
-            }
+        let mut found = self.list_rounds(wanted, isolation, timeout)?;
+        // Where a leader has moved or was restarted, librdkafka goes on to ask with what it knows until its
+        // next periodic refresh, minutes later: so it is made to learn, and asked once more.
+        let stale = positions(&found, |found| matches!(found, Found::No(code, _) if STALE_LEADER.contains(code)));
+        if !stale.is_empty() {
+            let topics: BTreeSet<&str> = stale.iter().map(|at| wanted[*at].0.as_str()).collect();
+            self.learn_leaders(&topics, timeout)?;
+            self.list_again(wanted, &stale, &mut found, isolation, timeout)?;
         }
-        Ok(answers)
+        let timeless = positions(&found, |found| matches!(found, Found::At(at) if at.offset == NO_SUCH_TIME));
+        if !timeless.is_empty() {
+            let ends: Vec<Wanted> = wanted.iter().map(|(topic, at, _)| (topic.clone(), *at, At::End)).collect();
+            self.list_again(&ends, &timeless, &mut found, isolation, timeout)?;
+        }
+        Ok(found.into_iter().map(Found::answer).collect())
+    }
+
+    fn learn_leaders(&self, topics: &BTreeSet<&str>, timeout: Duration) -> Result<(), KafkaError> {
+        if topics.len() > 16 {
+            return self.metadata(None, timeout).map(drop);
+        }
+        topics.iter().try_for_each(|topic| self.metadata(Some(topic), timeout).map(drop))
+    }
+
+    fn list_again(
+        &self,
+        wanted: &[Wanted],
+        which: &[usize],
+        found: &mut [Found],
+        isolation: Isolation,
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        let some: Vec<Wanted> = which.iter().map(|at| wanted[*at].clone()).collect();
+        for (at, again) in which.iter().zip(self.list_rounds(&some, isolation, timeout)?) {
+            found[*at] = again;
+        }
+        Ok(())
     }
 
     /// One request may name a partition once only, so start and end of the same one go in two rounds.
-    fn list_rounds(&self, wanted: &[Wanted], isolation: Isolation, timeout: Duration) -> Result<Vec<Answer>, KafkaError> {
+    fn list_rounds(
+        &self,
+        wanted: &[Wanted],
+        isolation: Isolation,
+        timeout: Duration,
+    ) -> Result<Vec<Found>, KafkaError> {
         let mut rounds: Vec<HashMap<(&str, i32), usize>> = Vec::new();
         for (at, (topic, partition, _)) in wanted.iter().enumerate() {
             let key = (topic.as_str(), *partition);
@@ -68,9 +122,10 @@ impl Kafka {
             }
         }
         let silent = |(topic, partition, _): &Wanted| {
-            Err(KafkaError::Unreachable(format!("{topic}/{partition}: the brokers did not answer for its offsets")))
+            let text = format!("{topic}/{partition}: the brokers did not answer for its offsets");
+            Found::No(code::TIMED_OUT, KafkaError::Unreachable(text))
         };
-        let mut answers: Vec<Answer> = wanted.iter().map(silent).collect();
+        let mut answers: Vec<Found> = wanted.iter().map(silent).collect();
         for round in rounds {
             let mut list = Partitions::with_capacity(round.len());
             for ((topic, partition), at) in &round {
@@ -81,7 +136,19 @@ impl Kafka {
                 };
                 list.add(&c_string(topic)?, *partition, spec, None);
             }
-            for (topic, partition, answer) in self.list_once(&list, isolation, timeout)? {
+            let listed = match self.list_once(&list, isolation, timeout) {
+                // None of these partitions has a leader: each answers for itself below.
+                Err(KafkaError::Other(text)) if text.contains("No leaders found") => {
+                    for at in round.values() {
+                        let (topic, partition, _) = &wanted[*at];
+                        let text = format!("{topic}/{partition} has no leader, or does not exist");
+                        answers[*at] = Found::No(5, KafkaError::Unreachable(text));
+                    }
+                    continue;
+                }
+                other => other?,
+            };
+            for (topic, partition, answer) in listed {
                 if let Some(at) = round.get(&(topic.as_str(), partition)) {
                     answers[*at] = answer;
                 }
@@ -95,17 +162,18 @@ impl Kafka {
         list: &Partitions,
         isolation: Isolation,
         timeout: Duration,
-    ) -> Result<Vec<(String, i32, Answer)>, KafkaError> {
+    ) -> Result<Vec<(String, i32, Found)>, KafkaError> {
         let operation = sys::RDKafkaAdminOp::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
-        let event = self.ask("asking for offsets", operation, None, Some(isolation), timeout, |rk, options, queue| {
-            // SAFETY: all are alive during the call; librdkafka copies the list.
-            unsafe { sys::rd_kafka_ListOffsets(rk, list.raw(), options, queue) }
-        })?;
+        let event =
+            self.ask("asking for offsets", operation, None, Some(isolation), timeout, |rk, options, queue| {
+                // SAFETY: all are alive during the call; librdkafka copies the list.
+                unsafe { sys::rd_kafka_ListOffsets(rk, list.raw(), options, queue) }
+            })?;
         listed(&event)
     }
 }
 
-fn listed(event: &Event) -> Result<Vec<(String, i32, Answer)>, KafkaError> {
+fn listed(event: &Event) -> Result<Vec<(String, i32, Found)>, KafkaError> {
     let mut answers = Vec::new();
     // SAFETY: the event is alive; what is reached through it belongs to it and is copied.
     unsafe {
@@ -118,8 +186,8 @@ fn listed(event: &Event) -> Result<Vec<(String, i32, Answer)>, KafkaError> {
         for at in 0..count {
             let row = row(sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(at)));
             let answer = match row.code {
-                0 => Ok(OffsetAt { offset: row.offset, epoch: row.epoch }),
-                code => Err(refusal(&row.topic, row.partition, code)),
+                0 => Found::At(OffsetAt { offset: row.offset, epoch: row.epoch }),
+                code => Found::No(code, refusal(&row.topic, row.partition, code)),
             };
             answers.push((row.topic, row.partition, answer));
         }

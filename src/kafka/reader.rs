@@ -1,7 +1,7 @@
 //! Reads partitions into columns: one consumer handle and one native queue, used by one plain thread.
 //!
-//! Each assigned partition's queue is forwarded into the reader's own queue, which is emptied in batches:
-//! no call, no lock and no allocation of ours is made per record. A partition is assigned at an offset and
+//! All partitions of the handle arrive in its consumer queue, which is emptied in batches: no poll and no
+//! allocation of ours is made per record. A partition is assigned at an offset and
 //! then, where the leader epoch of the record before is known, sought there once more: only a seek is
 //! validated by the broker, so that a log that was truncated is found instead of read.
 
@@ -143,14 +143,18 @@ pub struct Reader {
 const SEEK_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Reader {
-    pub(super) fn connect(settings: &Settings, isolation: Isolation, limits: ReaderLimits) -> Result<Reader, KafkaError> {
+    pub(super) fn connect(
+        settings: &Settings,
+        isolation: Isolation,
+        limits: ReaderLimits,
+    ) -> Result<Reader, KafkaError> {
         // A fetch may not be smaller than a message that the user allows for.
         let fetch = (limits.fetch_bytes as u64).max(settings.number("message.max.bytes").unwrap_or(1_000_000));
         let mut properties = vec![
             ("isolation.level", isolation.as_str().to_owned()),
             ("group.id", settings.group_id().unwrap_or("landfall").to_owned()),
-            // Bytes are the bound, not counts. The queue of a partition that is forwarded counts as the
-            // queue that it is forwarded to, so this is the bound of the whole reader.
+            // Bytes are the bound, not counts. librdkafka compares it with the queue that a partition is
+            // forwarded to, which is the consumer's: so this is the bound of the whole reader.
             ("queued.max.messages.kbytes", (limits.queued_bytes / 1024).clamp(1, 2_097_151).to_string()),
             ("queued.min.messages", "10000000".to_owned()),
             ("fetch.max.bytes", fetch.min(2_147_483_135).to_string()),
@@ -165,8 +169,7 @@ impl Reader {
             }
         }
         let client = Client::new(settings.conf(&properties)?, settings.brokers().to_owned())?;
-        let queue = Queue::new(&client);
-        queue.receive_consumer();
+        let queue = Queue::of_consumer(&client)?;
         Ok(Reader { delivery: Delivery::default(), queue, topics: HashMap::new(), client })
     }
 
@@ -198,8 +201,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Enters one start into the tables and the lists; its queue is forwarded before it is assigned, so that
-    /// no record can take another way.
+    /// Enters one start into the tables and the lists.
     fn admit(&mut self, start: &Start, wave: &mut Partitions, sought: &mut Partitions) -> Result<(), KafkaError> {
         if !self.topics.contains_key(&start.topic) {
             let name = c_string(&start.topic)?;
@@ -217,9 +219,6 @@ impl Reader {
             columns: Columns::default(),
             turn: 0,
         };
-        if !self.queue.receive_partition(name, start.partition) {
-            return Err(KafkaError::Other(format!("{}/{} has no queue", start.topic, start.partition)));
-        }
         self.delivery.enter(start.slot, reading)?;
         wave.add(name, start.partition, start.from, None);
         // At offset 0 there is nothing before that could have been truncated.

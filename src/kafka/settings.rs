@@ -158,17 +158,16 @@ impl fmt::Debug for Settings {
 fn refused(key: &str, value: &str, refusal: ConfRefusal, conf: &Conf) -> SettingsError {
     match refusal {
         ConfRefusal::Unknown(_) => SettingsError::Unknown { key: key.into(), nearest: nearest(key, conf) },
-        ConfRefusal::Invalid(reason) => {
-            SettingsError::Invalid { key: key.into(), reason: redact(key, value, reason) }
-        }
+        ConfRefusal::Invalid(reason) => SettingsError::Invalid { key: key.into(), reason: redact(key, value, reason) },
     }
 }
 
 /// The property that was probably meant.
 fn nearest(key: &str, conf: &Conf) -> Option<String> {
     let far = |name: &String| strsim::damerau_levenshtein(key, name);
-    let known = [String::from("bootstrap.servers"), String::from("group.id"), String::from("sasl.username")];
-    let names = conf.names().into_iter().chain(known);
+    // Properties without a value, and aliases, are not in librdkafka's list.
+    let known = ["bootstrap.servers", "group.id", "sasl.mechanism", "sasl.username", "sasl.password"];
+    let names = known.into_iter().map(String::from).chain(conf.names());
     names.filter(|name| far(name) <= 3).min_by_key(far)
 }
 

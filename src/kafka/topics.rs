@@ -22,7 +22,9 @@ pub struct Selection {
 /// Why a selection cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    #[error("topic {topic:?} is not a name that Kafka allows: letters, digits, '.', '_' and '-', at most 249; a regular expression stands between slashes: \"/{topic}/\"")]
+    #[error(
+        "topic {topic:?} is not a name that Kafka allows: letters, digits, '.', '_' and '-', at most 249; a regular expression stands between slashes: \"/{topic}/\""
+    )]
     Name { topic: String },
     #[error("topic pattern {pattern:?} is not a regular expression: {reason}")]
     Pattern { pattern: String, reason: String },
@@ -38,7 +40,8 @@ impl Selection {
             let pattern = topic.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
             if let Some(pattern) = pattern.filter(|pattern| !pattern.is_empty()) {
                 let regex = Regex::new(&format!("^(?:{pattern})$"));
-                let regex = regex.map_err(|e| SelectionError::Pattern { pattern: topic.into(), reason: e.to_string() })?;
+                let regex =
+                    regex.map_err(|e| SelectionError::Pattern { pattern: topic.into(), reason: e.to_string() })?;
                 selection.patterns.push((topic.into(), regex));
             } else if is_topic_name(topic) {
                 if !selection.names.iter().any(|name| name == topic) {
@@ -231,14 +234,16 @@ impl Kafka {
         let names = topics.iter().map(|name| c_string(name)).collect::<Result<Vec<CString>, _>>()?;
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let operation = sys::RDKafkaAdminOp::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let event = self.ask("reading the topic ids", operation, Some(broker), None, DESCRIBE_WAIT, |rk, options, queue| {
-            // SAFETY: all are alive during the call; librdkafka copies the names.
-            unsafe {
-                let collection = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-                sys::rd_kafka_DescribeTopics(rk, collection, options, queue);
-                sys::rd_kafka_TopicCollection_destroy(collection);
-            }
-        })?;
+        let event =
+            self.ask("reading the topic ids", operation, Some(broker), None, DESCRIBE_WAIT, |rk, options, queue| {
+                // SAFETY: all are alive during the call; librdkafka copies the names.
+                unsafe {
+                    let collection =
+                        sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+                    sys::rd_kafka_DescribeTopics(rk, collection, options, queue);
+                    sys::rd_kafka_TopicCollection_destroy(collection);
+                }
+            })?;
         let mut ids = BTreeMap::new();
         // SAFETY: the event is alive, and is the answer to the call above; everything below belongs to it.
         unsafe {
