@@ -1,13 +1,29 @@
 //! Checkpoints: one small versioned record per stream, and the stores that keep them.
 //!
-//! [`state`] holds the record and its pure transitions; [`CheckpointStore`] is `load` and `swap`.
+//! [`state`] holds the record and its pure transitions, [`encode`] its bytes; [`CheckpointStore`] is `load`
+//! and `swap`, with the stores [`MemoryStore`] and [`SledStore`]. [`holder`] is how other commands reach a
+//! store that a running process holds.
 
+pub mod encode;
+mod group_commit;
+pub mod holder;
+mod ledger;
+pub mod lock;
+mod marker;
+mod memory;
+mod rules;
+mod sled;
 pub mod state;
+#[cfg(test)]
+mod suite;
 
 use async_trait::async_trait;
 use landfall_sink::Stream;
 
-pub use state::{Checkpoint, Planned, Refusal};
+pub use encode::DecodeError;
+pub use memory::MemoryStore;
+pub use sled::SledStore;
+pub use state::{Checkpoint, Commit, Planned, Refusal};
 
 /// What became of a swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,38 @@
-//! The record of a stream, and the only ways in which it can change.
+//! The record of a stream, and the only ways in which it can change: pure functions of the record.
+//!
+//! A transition either returns the next record whole (one version higher, with a fresh nonce) or says why
+//! not and changes nothing. `r` is the record before, `R = [from, until)` a range that is not empty.
+//!
+//! | transition | allowed when | what changes | else |
+//! |---|---|---|---|
+//! | `birth(genesis)` | `genesis >= 0` | `next = genesis`, nothing planned, no gap, version 1 | `Start` |
+//! | `plan(R)` | `R.from == r.next` | `next = R.until`, `planned += R`, `next_epoch = R.until_epoch` | `Unchained` |
+//! | `plan_many(R1..Rn)` | each begins where the one before ends, the first at `r.next` | as n plans, in one version | `Unchained` |
+//! | `commit(R, gaps)` | `R` is an open plan, exactly; every gap lies in `R` | `planned -= R`, `gaps += gaps` | `NotPlanned`, `AlreadyCommitted`, `GapOutside` |
+//! | `commit_and_plan` | both | both, in one version | as both |
+//! | `resolve(R, why)` | `R` is an open plan, exactly, and undecided | the plan holds the decision | `AlreadyResolved` |
+//! | | `R.from == r.next` | a plan that holds the decision | |
+//! | | `why` is `truncated`, and all of `R` is committed | nothing but the lineage, see below | `AlreadyCommitted` |
+//! | | anything else | | `NotExact` |
+//! | `adopt_topic_id` | the stream was born without one, none was adopted | `adopted_topic_id` | `TopicIdKnown` |
+//! | `set_next_epoch(at, e)` | `at == r.next` | `next_epoch = e` | `Moved` |
+//!
+//! Any range with `until <= from` is `Empty`.
+//!
+//! **Lineage.** `truncated` means that the log was cut at `R.from`, so no leader epoch of an offset at or
+//! behind it says anything any more: those of `next`, of every plan behind `R.from`, and the end of the plan
+//! `R` itself are forgotten, and the next read adopts the lineage that it finds. Without that the validating
+//! seek would find the same truncation for ever. The epoch of the offset before `R.from` stays: if the log was
+//! cut further down, that is found too, and is another decision.
+//! A committed range needs no plan: its file stands and never changes; what a new leader holds at those offsets
+//! is not landed, and reading goes on at `next`. A range that was not landed becomes a gap, for each of the words.
+
+mod transitions;
 
 use landfall_sink::{Resolution, Span, Stream};
 use serde::{Deserialize, Serialize};
+
+pub use transitions::Commit;
 
 /// What this release writes. Another major is refused; fields of a newer minor are carried through.
 pub const FORMAT: Format = Format { major: 1, minor: 0 };
@@ -33,6 +64,19 @@ pub struct Planned {
 }
 
 impl Planned {
+    /// A plan of `span` under the layout with this digest; epochs are added where they are known.
+    pub fn new(span: Span, layout: impl Into<String>) -> Planned {
+        Planned {
+            from: span.from,
+            until: span.until,
+            from_epoch: None,
+            until_epoch: None,
+            layout: layout.into(),
+            resolved: None,
+            unknown: serde_json::Map::new(),
+        }
+    }
+
     pub fn span(&self) -> Span {
         Span::new(self.from, self.until)
     }
@@ -64,4 +108,103 @@ pub struct Checkpoint {
 
 /// A transition that would break an invariant: nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {}
+pub enum Refusal {
+    #[error("{stream}: {start} is not an offset to start at")]
+    Start { stream: String, start: i64 },
+    #[error("{stream}: {span} holds no offset")]
+    Empty { stream: String, span: Span },
+    #[error("{stream}: a plan {span} must begin at {next}, the first offset that no plan covers")]
+    Unchained { stream: String, span: Span, next: i64 },
+    #[error("{stream}: {span} is not planned")]
+    NotPlanned { stream: String, span: Span },
+    #[error("{stream}: {span} is committed already")]
+    AlreadyCommitted { stream: String, span: Span },
+    #[error("{stream}: the gap {gap} does not lie in the batch {span}")]
+    GapOutside { stream: String, span: Span, gap: Span },
+    #[error(
+        "{stream}: a decision must be about one open plan, exactly, or about a range that begins at {next}; \
+         {span} is neither (open plans: {open})"
+    )]
+    NotExact { stream: String, span: Span, next: i64, open: String },
+    #[error("{stream}: {span} was decided already, as {decision:?}")]
+    AlreadyResolved { stream: String, span: Span, decision: Resolution },
+    #[error("{stream}: its topic id is known already ({known}); {id} is another topic of the same name")]
+    TopicIdKnown { stream: String, known: String, id: String },
+    #[error("{stream}: the epoch belongs to offset {at}, but the checkpoint stands at {next}")]
+    Moved { stream: String, at: i64, next: i64 },
+}
+
+/// A record that no transition can have made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the checkpoint of {stream} breaks a rule: {rule}")]
+pub struct Broken {
+    pub stream: Stream,
+    pub rule: String,
+}
+
+impl Checkpoint {
+    /// `[genesis, next)`: committed, planned, or a recorded gap.
+    pub fn covered(&self) -> Span {
+        Span::new(self.genesis, self.next)
+    }
+
+    /// Where the batch view ends without a hole: everything below is landed or a recorded gap.
+    pub fn committed(&self) -> i64 {
+        self.planned.iter().map(|plan| plan.from).fold(self.next, i64::min)
+    }
+
+    /// The open plan with exactly these bounds.
+    pub fn open_plan(&self, span: Span) -> Option<&Planned> {
+        self.planned.iter().find(|plan| plan.span() == span)
+    }
+
+    /// Whether every offset of `span` is committed or a recorded gap.
+    pub fn is_committed(&self, span: Span) -> bool {
+        self.covered().covers(span) && !self.planned.iter().any(|plan| plan.span().overlaps(span))
+    }
+
+    /// Whether an offset is in a recorded gap.
+    pub fn in_gap(&self, offset: i64) -> bool {
+        self.gaps.iter().any(|gap| gap.contains(offset))
+    }
+
+    /// The topic id that the broker must show: the stream's own, or the one that was adopted.
+    pub fn topic_id(&self) -> Option<&str> {
+        self.stream.topic_id.as_deref().or(self.adopted_topic_id.as_deref())
+    }
+
+    /// I2: plans and gaps are disjoint, in order, and lie in `[genesis, next)`.
+    pub fn check(&self) -> Result<(), Broken> {
+        let broken = |rule: String| Err(Broken { stream: self.stream.clone(), rule });
+        if self.format.major != FORMAT.major {
+            return broken(format!("format {} is not {}", self.format.major, FORMAT.major));
+        }
+        if self.version == 0 || self.version == u64::MAX || self.nonce.is_empty() {
+            return broken("it has no version, or no nonce".into());
+        }
+        if self.stream.partition < 0 || self.genesis < 0 || self.next < self.genesis {
+            return broken(format!("partition {}, offsets {}", self.stream.partition, self.covered()));
+        }
+        let mut from = self.genesis;
+        for plan in self.planned.iter().map(Planned::span) {
+            if plan.is_empty() || plan.from < from || plan.until > self.next {
+                return broken(format!("the plan {plan} is empty, out of order or outside {}", self.covered()));
+            }
+            from = plan.until;
+        }
+        let mut free = self.genesis;
+        for gap in &self.gaps {
+            if gap.is_empty() || gap.from < free || gap.until > self.next {
+                return broken(format!("the gap {gap} is empty, out of order or outside {}", self.covered()));
+            }
+            if self.planned.iter().any(|plan| plan.span().overlaps(*gap)) {
+                return broken(format!("the gap {gap} lies in an open plan"));
+            }
+            free = gap.until.saturating_add(1); // gaps that touch are one gap
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,404 @@
+//! The truth table, exhaustively over all small records, and long random histories against sets of offsets.
+
+use std::collections::BTreeSet;
+
+use landfall_sink::{Resolution, Span, Stream};
+use proptest::prelude::*;
+
+use super::transitions::Commit;
+use super::*;
+
+fn stream() -> Stream {
+    Stream { cluster: "c".into(), topic: "orders".into(), topic_id: None, partition: 3 }
+}
+
+fn planned(from: i64, until: i64) -> Planned {
+    Planned::new(Span::new(from, until), "layout")
+}
+
+/// What one offset below `next` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cell {
+    Committed,
+    Gap,
+    /// The first offset of a plan.
+    Opens,
+    /// Belongs to the plan before.
+    Goes,
+}
+
+const GENESIS: i64 = 2;
+
+/// Every record of up to `width` offsets, as cells.
+fn small_worlds(width: usize) -> Vec<Vec<Cell>> {
+    let mut worlds = vec![vec![]];
+    let mut last: Vec<Vec<Cell>> = vec![vec![]];
+    for _ in 0..width {
+        let mut longer = Vec::new();
+        for world in &last {
+            for cell in [Cell::Committed, Cell::Gap, Cell::Opens, Cell::Goes] {
+                let in_plan = matches!(world.last(), Some(Cell::Opens | Cell::Goes));
+                if cell != Cell::Goes || in_plan {
+                    longer.push([world.as_slice(), &[cell]].concat());
+                }
+            }
+        }
+        worlds.extend(longer.iter().cloned());
+        last = longer;
+    }
+    worlds
+}
+
+/// The record that the cells mean. Its epochs are 100 + the offset that they belong to.
+fn record(cells: &[Cell]) -> Checkpoint {
+    let next = GENESIS + cells.len() as i64;
+    let epoch = |offset: i64| Some(100 + offset as i32);
+    let mut made = Checkpoint::birth(stream(), GENESIS, "n0").unwrap();
+    made.next = next;
+    made.next_epoch = epoch(next - 1);
+    let mut gaps = Vec::new();
+    for (at, cell) in (GENESIS..).zip(cells) {
+        match cell {
+            Cell::Committed => {}
+            Cell::Gap => gaps.push(Span::new(at, at + 1)),
+            Cell::Opens => made.planned.push(Planned { from_epoch: epoch(at - 1), ..planned(at, at + 1) }),
+            Cell::Goes => made.planned.last_mut().unwrap().until = at + 1,
+        }
+        if let Some(plan) = made.planned.last_mut() {
+            plan.until_epoch = epoch(plan.until - 1);
+        }
+    }
+    made.gaps = landfall_sink::merge_spans(gaps);
+    made.check().unwrap();
+    made
+}
+
+fn cell(cells: &[Cell], offset: i64) -> Option<Cell> {
+    usize::try_from(offset - GENESIS).ok().and_then(|at| cells.get(at).copied())
+}
+
+fn is_open_plan(cells: &[Cell], span: Span) -> bool {
+    cell(cells, span.from) == Some(Cell::Opens)
+        && (span.from + 1..span.until).all(|offset| cell(cells, offset) == Some(Cell::Goes))
+        && cell(cells, span.until) != Some(Cell::Goes)
+}
+
+fn all_landed(cells: &[Cell], span: Span) -> bool {
+    (span.from..span.until).all(|offset| matches!(cell(cells, offset), Some(Cell::Committed | Cell::Gap)))
+}
+
+fn spans(until: i64) -> impl Iterator<Item = Span> {
+    (0..=until).flat_map(move |from| (0..=until).map(move |until| Span::new(from, until)))
+}
+
+/// The parts of a transition that always hold: one version on, the fresh nonce, no broken rule.
+fn stepped(old: &Checkpoint, new: &Checkpoint) {
+    assert_eq!((new.version, new.nonce.as_str()), (old.version + 1, "n1"));
+    assert_eq!((&new.stream, new.genesis), (&old.stream, old.genesis));
+    new.check().unwrap();
+}
+
+#[test]
+fn truth_table_of_plan() {
+    for cells in small_worlds(4) {
+        let old = record(&cells);
+        for span in spans(old.next + 2) {
+            match old.plan(planned(span.from, span.until), "n1") {
+                Ok(new) => {
+                    assert!(span.from == old.next && span.from < span.until);
+                    stepped(&old, &new);
+                    assert_eq!((new.next, new.next_epoch, &new.gaps), (span.until, None, &old.gaps));
+                    let (last, before) = new.planned.split_last().unwrap();
+                    assert_eq!((last.span(), last.from_epoch, before), (span, old.next_epoch, &old.planned[..]));
+                }
+                Err(Refusal::Empty { .. }) => assert!(span.until <= span.from),
+                Err(Refusal::Unchained { next, .. }) => assert!(next == old.next && span.from != next),
+                Err(other) => panic!("{cells:?} {span}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn truth_table_of_commit() {
+    for cells in small_worlds(4) {
+        let old = record(&cells);
+        for (span, gap) in spans(old.next + 1).flat_map(|span| spans(old.next).map(move |gap| (span, gap))) {
+            match old.commit(span, &[gap], "n1") {
+                Ok(new) => {
+                    assert!(is_open_plan(&cells, span) && gap.from < gap.until && span.covers(gap));
+                    stepped(&old, &new);
+                    assert_eq!((new.next, new.planned.len()), (old.next, old.planned.len() - 1));
+                    assert!(new.open_plan(span).is_none() && new.is_committed(span));
+                    for offset in 0..old.next {
+                        assert_eq!(new.in_gap(offset), old.in_gap(offset) || gap.contains(offset));
+                    }
+                }
+                Err(Refusal::Empty { .. }) => assert!(span.is_empty()),
+                Err(Refusal::GapOutside { .. }) => {
+                    assert!(is_open_plan(&cells, span) && (gap.is_empty() || !span.covers(gap)));
+                }
+                Err(Refusal::AlreadyCommitted { .. }) => assert!(all_landed(&cells, span)),
+                Err(Refusal::NotPlanned { .. }) => {
+                    assert!(!is_open_plan(&cells, span) && !all_landed(&cells, span));
+                }
+                Err(other) => panic!("{cells:?} {span}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn truth_table_of_commit_and_plan() {
+    for cells in small_worlds(3) {
+        let old = record(&cells);
+        for (span, next) in spans(old.next + 1).flat_map(|span| spans(old.next + 2).map(move |plan| (span, plan))) {
+            let both = old.commit_and_plan(span, &[], planned(next.from, next.until), "n1");
+            let one_by_one = old.commit(span, &[], "x").and_then(|new| new.plan(planned(next.from, next.until), "n1"));
+            match (both, one_by_one) {
+                (Ok(new), Ok(two_steps)) => {
+                    stepped(&old, &new);
+                    assert_eq!(Checkpoint { version: new.version + 1, ..new }, two_steps);
+                }
+                (both, one_by_one) => assert_eq!(both.unwrap_err(), one_by_one.unwrap_err()),
+            }
+        }
+    }
+}
+
+#[test]
+fn truth_table_of_resolve() {
+    for cells in small_worlds(4) {
+        let old = record(&cells);
+        for span in spans(old.next + 2) {
+            for decision in [Resolution::Gap, Resolution::Recreated, Resolution::Truncated] {
+                let (open, truncated) = (is_open_plan(&cells, span), decision == Resolution::Truncated);
+                let result = old.resolve(span, decision, "layout", "n1");
+                match &result {
+                    Ok(new) => {
+                        assert!(open || span.from == old.next || (truncated && all_landed(&cells, span)));
+                        resolved(&old, new, span, decision);
+                    }
+                    Err(Refusal::Empty { .. }) => assert!(span.is_empty()),
+                    Err(Refusal::AlreadyCommitted { .. }) => assert!(!truncated && all_landed(&cells, span)),
+                    Err(Refusal::NotExact { .. }) => {
+                        assert!(!open && span.from != old.next && !all_landed(&cells, span));
+                    }
+                    Err(other) => panic!("{cells:?} {span}: {other}"),
+                }
+                if let Some(new) = result.ok().filter(|new| new.open_plan(span).is_some()) {
+                    let again = new.resolve(span, Resolution::Gap, "layout", "n2").unwrap_err();
+                    assert_eq!(again, Refusal::AlreadyResolved { stream: "orders/3".into(), span, decision });
+                }
+            }
+        }
+    }
+}
+
+fn resolved(old: &Checkpoint, new: &Checkpoint, span: Span, decision: Resolution) {
+    stepped(old, new);
+    assert_eq!((new.next, &new.gaps), (old.next.max(span.until), &old.gaps));
+    assert_eq!(new.open_plan(span).map(|plan| plan.resolved), (!old.is_committed(span)).then_some(Some(decision)));
+    assert_eq!(new.planned.len(), old.planned.len() + usize::from(span.from == old.next));
+    // An epoch is 100 + its offset: exactly those at or behind the cut are forgotten.
+    let kept = |epoch: Option<i32>| match epoch {
+        Some(epoch) if decision == Resolution::Truncated && i64::from(epoch) - 100 >= span.from => None,
+        epoch => epoch,
+    };
+    for (old, new) in old.planned.iter().zip(&new.planned) {
+        assert_eq!((new.from_epoch, new.until_epoch), (kept(old.from_epoch), kept(old.until_epoch)));
+    }
+    let next_epoch = if span.from == old.next || decision == Resolution::Truncated { None } else { old.next_epoch };
+    assert_eq!(new.next_epoch, next_epoch);
+}
+
+#[test]
+fn a_topic_id_is_adopted_once() {
+    let old = Checkpoint::birth(stream(), 0, "n0").unwrap();
+    let new = old.adopt_topic_id("id", "n1").unwrap();
+    stepped(&old, &new);
+    assert_eq!((new.topic_id(), new.stream.topic_id.as_deref()), (Some("id"), None));
+    assert!(matches!(new.adopt_topic_id("other", "n2"), Err(Refusal::TopicIdKnown { .. })));
+    let born_with = Stream { topic_id: Some("id".into()), ..stream() };
+    let born_with = Checkpoint::birth(born_with, 0, "n0").unwrap();
+    assert!(matches!(born_with.adopt_topic_id("other", "n2"), Err(Refusal::TopicIdKnown { .. })));
+}
+
+#[test]
+fn an_epoch_is_remembered_only_where_the_checkpoint_stands() {
+    let old = Checkpoint::birth(stream(), 5, "n0").unwrap();
+    let new = old.set_next_epoch(5, Some(9), "n1").unwrap();
+    stepped(&old, &new);
+    assert_eq!(new.next_epoch, Some(9));
+    for at in [4, 6] {
+        assert!(matches!(old.set_next_epoch(at, Some(9), "n1"), Err(Refusal::Moved { .. })));
+    }
+}
+
+#[test]
+fn a_stream_starts_at_an_offset() {
+    assert!(matches!(Checkpoint::birth(stream(), -1, "n"), Err(Refusal::Start { .. })));
+    let largest = Checkpoint::birth(stream(), i64::MAX, "n").unwrap();
+    assert!(largest.plan(planned(i64::MAX, i64::MAX), "n").is_err());
+}
+
+#[test]
+fn several_plans_are_all_or_nothing() {
+    let old = Checkpoint::birth(stream(), 0, "n0").unwrap();
+    let new = old.plan_many(vec![planned(0, 4), planned(4, 8)], "n1").unwrap();
+    stepped(&old, &new);
+    assert_eq!((new.next, new.committed(), new.planned.len()), (8, 0, 2));
+    assert!(old.plan_many(vec![planned(0, 4), planned(5, 8)], "n1").is_err());
+}
+
+#[test]
+fn records_that_no_transition_makes_are_found() {
+    let good = record(&[Cell::Opens, Cell::Goes, Cell::Gap, Cell::Opens]);
+    let broken: [fn(&mut Checkpoint); 10] = [
+        |r| r.planned.swap(0, 1),
+        |r| r.planned[0].until += 2,
+        |r| r.planned[1].until += 1,
+        |r| r.planned[0].from = GENESIS - 1,
+        |r| r.gaps[0].from -= 1,
+        |r| r.gaps.push(Span::new(4, 5)),
+        |r| r.next = GENESIS,
+        |r| r.version = 0,
+        |r| r.nonce.clear(),
+        |r| r.format.major += 1,
+    ];
+    for (at, breaks) in broken.iter().enumerate() {
+        let mut record = good.clone();
+        breaks(&mut record);
+        assert!(record.check().is_err(), "{at}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Plan(Vec<i64>),
+    Commit { which: usize, gap: (i64, i64) },
+    CommitAndPlan { which: usize, length: i64 },
+    CommitOther(i64, i64),
+    Resolve { which: usize, decision: Resolution },
+    ResolveOther(i64, i64, Resolution),
+}
+
+fn decision() -> impl Strategy<Value = Resolution> {
+    prop_oneof![Just(Resolution::Gap), Just(Resolution::Recreated), Just(Resolution::Truncated)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        prop::collection::vec(0i64..5, 0..4).prop_map(Step::Plan),
+        (0usize..4, (0i64..4, 0i64..4)).prop_map(|(which, gap)| Step::Commit { which, gap }),
+        (0usize..4, 0i64..5).prop_map(|(which, length)| Step::CommitAndPlan { which, length }),
+        (0i64..40, 0i64..40).prop_map(|(from, until)| Step::CommitOther(from, until)),
+        (0usize..4, decision()).prop_map(|(which, decision)| Step::Resolve { which, decision }),
+        (0i64..40, 0i64..40, decision()).prop_map(|(from, until, decision)| Step::ResolveOther(from, until, decision)),
+    ]
+}
+
+/// The same history as sets of offsets.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Sets {
+    committed: BTreeSet<i64>,
+    gaps: BTreeSet<i64>,
+    plans: Vec<(i64, i64)>,
+    next: i64,
+}
+
+impl Sets {
+    fn plan(&mut self, length: i64) -> bool {
+        let from = self.next;
+        self.next += length;
+        self.plans.push((from, self.next));
+        length > 0
+    }
+
+    fn commit(&mut self, span: Span, gap: Option<Span>) -> bool {
+        let Some(at) = self.plans.iter().position(|plan| *plan == (span.from, span.until)) else { return false };
+        self.plans.remove(at);
+        self.committed.extend(span.from..span.until);
+        self.gaps.extend(gap.iter().flat_map(|gap| gap.from..gap.until));
+        gap.is_none_or(|gap| !gap.is_empty() && span.covers(gap))
+    }
+
+    /// What the transition should give: the sets after it, or nothing.
+    fn apply(&self, step: &Step) -> Option<Sets> {
+        let mut new = self.clone();
+        let plan = |which: &usize| self.plans.get(*which).map(|(from, until)| Span::new(*from, *until));
+        let allowed = match step {
+            Step::Plan(lengths) => lengths.iter().all(|length| new.plan(*length)),
+            Step::Commit { which, gap } => {
+                let span = plan(which)?;
+                new.commit(span, Some(Span::new(span.from + gap.0, span.from + gap.1)))
+            }
+            Step::CommitAndPlan { which, length } => new.commit(plan(which)?, None) && new.plan(*length),
+            Step::CommitOther(from, until) => new.commit(Span::new(*from, *until), None),
+            Step::Resolve { which, .. } => plan(which).is_some(),
+            Step::ResolveOther(from, until, decision) => {
+                let landed = (*from..*until).all(|offset| self.committed.contains(&offset));
+                let open = self.plans.contains(&(*from, *until));
+                let at_next = *from == self.next && new.plan(until - from);
+                from < until && (open || at_next || (landed && *decision == Resolution::Truncated))
+            }
+        };
+        allowed.then_some(new)
+    }
+}
+
+fn run(old: &Checkpoint, step: &Step) -> Result<Checkpoint, Refusal> {
+    let span = |which: &usize| old.planned.get(*which).map_or(Span::new(-9, -8), Planned::span);
+    match step {
+        Step::Plan(lengths) => {
+            let mut from = old.next;
+            let plans = lengths.iter().map(|length| {
+                from += length;
+                planned(from - length, from)
+            });
+            old.plan_many(plans.collect(), "n1")
+        }
+        Step::Commit { which, gap } => {
+            let span = span(which);
+            let gaps = vec![Span::new(span.from + gap.0, span.from + gap.1)];
+            old.advance(&[Commit { span, gaps }], vec![], "n1")
+        }
+        Step::CommitAndPlan { which, length } => {
+            old.commit_and_plan(span(which), &[], planned(old.next, old.next + length), "n1")
+        }
+        Step::CommitOther(from, until) => old.commit(Span::new(*from, *until), &[], "n1"),
+        Step::Resolve { which, decision } => old.resolve(span(which), *decision, "layout", "n1"),
+        Step::ResolveOther(from, until, decision) => old.resolve(Span::new(*from, *until), *decision, "layout", "n1"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn histories_agree_with_sets_of_offsets(steps in prop::collection::vec(step(), 0..60)) {
+        let mut record = Checkpoint::birth(stream(), 0, "n0").unwrap();
+        let mut sets = Sets::default();
+        for step in &steps {
+            let result = run(&record, step);
+            match (result, sets.apply(step)) {
+                (Ok(new), Some(after)) => {
+                    stepped(&record, &new);
+                    record = new;
+                    sets = after;
+                }
+                (Err(Refusal::AlreadyResolved { span, .. }), _) => {
+                    prop_assert!(record.open_plan(span).is_some_and(|plan| plan.resolved.is_some()));
+                }
+                (Err(_), None) => {}
+                (result, after) => prop_assert!(false, "{:?}: {:?} but {:?}", step, result, after),
+            }
+            // I2: every offset of [genesis, next) is one of committed, planned.
+            let open: BTreeSet<i64> = record.planned.iter().flat_map(|plan| plan.from..plan.until).collect();
+            prop_assert!(open.is_disjoint(&sets.committed));
+            prop_assert_eq!(open.len() + sets.committed.len(), record.covered().len() as usize);
+            let gaps: BTreeSet<i64> = record.gaps.iter().flat_map(|gap| gap.from..gap.until).collect();
+            prop_assert_eq!(&gaps, &sets.gaps);
+            let first_open = (0..).find(|offset| !sets.committed.contains(offset)).unwrap();
+            prop_assert_eq!(record.committed(), first_open);
+        }
+    }
+}

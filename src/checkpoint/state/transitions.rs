@@ -1,0 +1,193 @@
+//! The transitions themselves; their truth table stands above the record.
+
+use landfall_sink::{Resolution, Span, Stream, merge_spans};
+
+use super::{Checkpoint, FORMAT, Planned, Refusal};
+
+/// A batch that has landed: its plan, and the gaps of what stands under its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    pub span: Span,
+    pub gaps: Vec<Span>,
+}
+
+impl Checkpoint {
+    /// The first record of a stream: nothing is covered yet.
+    pub fn birth(stream: Stream, genesis: i64, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
+        if genesis < 0 {
+            return Err(Refusal::Start { stream: stream.to_string(), start: genesis });
+        }
+        Ok(Checkpoint {
+            format: FORMAT,
+            version: 1,
+            nonce: nonce.into(),
+            stream,
+            adopted_topic_id: None,
+            genesis,
+            next: genesis,
+            next_epoch: None,
+            planned: Vec::new(),
+            gaps: Vec::new(),
+            unknown: serde_json::Map::new(),
+        })
+    }
+
+    /// Plans one batch. Without a `from_epoch` of its own it takes `next_epoch`.
+    pub fn plan(&self, planned: Planned, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
+        self.advance(&[], vec![planned], nonce)
+    }
+
+    /// Plans several batches of a backlog in one version.
+    pub fn plan_many(&self, plans: Vec<Planned>, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
+        self.advance(&[], plans, nonce)
+    }
+
+    /// Commits a batch with the gaps of what stands under its name.
+    pub fn commit(&self, span: Span, gaps: &[Span], nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
+        self.advance(&[Commit { span, gaps: gaps.to_vec() }], Vec::new(), nonce)
+    }
+
+    /// Commits a batch and plans the next in one version.
+    pub fn commit_and_plan(
+        &self,
+        span: Span,
+        gaps: &[Span],
+        planned: Planned,
+        nonce: impl Into<String>,
+    ) -> Result<Checkpoint, Refusal> {
+        self.advance(&[Commit { span, gaps: gaps.to_vec() }], vec![planned], nonce)
+    }
+
+    /// Any number of commits, then any number of plans, in one version: all of it or nothing.
+    pub fn advance(
+        &self,
+        commits: &[Commit],
+        plans: Vec<Planned>,
+        nonce: impl Into<String>,
+    ) -> Result<Checkpoint, Refusal> {
+        let mut new = self.successor(nonce);
+        for commit in commits {
+            new.apply_commit(commit)?;
+        }
+        for planned in plans {
+            new.apply_plan(planned)?;
+        }
+        Ok(new)
+    }
+
+    /// Stores an operator's decision about a range that can never be read again. `layout` is the digest
+    /// that a new plan takes, where one is needed.
+    pub fn resolve(
+        &self,
+        span: Span,
+        decision: Resolution,
+        layout: &str,
+        nonce: impl Into<String>,
+    ) -> Result<Checkpoint, Refusal> {
+        let stream = || self.stream.to_string();
+        if span.is_empty() {
+            return Err(Refusal::Empty { stream: stream(), span });
+        }
+        let mut new = self.successor(nonce);
+        if let Some(plan) = new.planned.iter_mut().find(|plan| plan.span() == span) {
+            if let Some(decision) = plan.resolved {
+                return Err(Refusal::AlreadyResolved { stream: stream(), span, decision });
+            }
+            plan.resolved = Some(decision);
+        } else if span.from == self.next {
+            new.apply_plan(Planned { resolved: Some(decision), ..Planned::new(span, layout) })?;
+        } else if !self.is_committed(span) {
+            let open: Vec<String> = self.planned.iter().map(|plan| plan.span().to_string()).collect();
+            return Err(Refusal::NotExact { stream: stream(), span, next: self.next, open: open.join(", ") });
+        } else if decision != Resolution::Truncated {
+            return Err(Refusal::AlreadyCommitted { stream: stream(), span });
+        }
+        if decision == Resolution::Truncated {
+            new.forget_epochs_from(span.from);
+        }
+        Ok(new)
+    }
+
+    /// Remembers the topic id of a stream that was born on a broker without topic ids.
+    pub fn adopt_topic_id(&self, id: &str, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
+        if let Some(known) = self.topic_id() {
+            let (known, id) = (known.to_owned(), id.to_owned());
+            return Err(Refusal::TopicIdKnown { stream: self.stream.to_string(), known, id });
+        }
+        let mut new = self.successor(nonce);
+        new.adopted_topic_id = Some(id.to_owned());
+        Ok(new)
+    }
+
+    /// Remembers the leader epoch of the record before `at`, which must be `next`: the epoch of any other
+    /// offset would look like a truncation later.
+    pub fn set_next_epoch(&self, at: i64, epoch: Option<i32>, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
+        if at != self.next {
+            return Err(Refusal::Moved { stream: self.stream.to_string(), at, next: self.next });
+        }
+        let mut new = self.successor(nonce);
+        new.next_epoch = epoch;
+        Ok(new)
+    }
+
+    /// The same content, one version on. It keeps the minor format that brought the unknown fields; a release
+    /// whose own minor is higher raises it here.
+    fn successor(&self, nonce: impl Into<String>) -> Checkpoint {
+        let mut new = self.clone();
+        new.version += 1; // `check` keeps it below the largest
+        new.nonce = nonce.into();
+        new
+    }
+
+    fn apply_plan(&mut self, mut planned: Planned) -> Result<(), Refusal> {
+        let span = planned.span();
+        if span.is_empty() {
+            return Err(Refusal::Empty { stream: self.stream.to_string(), span });
+        }
+        if span.from != self.next {
+            return Err(Refusal::Unchained { stream: self.stream.to_string(), span, next: self.next });
+        }
+        planned.from_epoch = planned.from_epoch.or(self.next_epoch);
+        // Not the epoch of an earlier offset where this one is unknown: it would end before `next`, and the
+        // validating seek would call that a truncation.
+        self.next_epoch = planned.until_epoch;
+        self.next = span.until;
+        self.planned.push(planned);
+        Ok(())
+    }
+
+    fn apply_commit(&mut self, commit: &Commit) -> Result<(), Refusal> {
+        let span = commit.span;
+        let stream = || self.stream.to_string();
+        if span.is_empty() {
+            return Err(Refusal::Empty { stream: stream(), span });
+        }
+        let Some(at) = self.planned.iter().position(|plan| plan.span() == span) else {
+            return Err(if self.is_committed(span) {
+                Refusal::AlreadyCommitted { stream: stream(), span }
+            } else {
+                Refusal::NotPlanned { stream: stream(), span }
+            });
+        };
+        if let Some(gap) = commit.gaps.iter().find(|gap| gap.is_empty() || !span.covers(**gap)) {
+            return Err(Refusal::GapOutside { stream: stream(), span, gap: *gap });
+        }
+        self.planned.remove(at);
+        self.gaps.extend_from_slice(&commit.gaps);
+        self.gaps = merge_spans(std::mem::take(&mut self.gaps));
+        Ok(())
+    }
+
+    /// Forgets the leader epoch of every offset at or behind `cut`.
+    fn forget_epochs_from(&mut self, cut: i64) {
+        for plan in &mut self.planned {
+            if plan.from > cut {
+                plan.from_epoch = None;
+            }
+            if plan.until > cut {
+                plan.until_epoch = None;
+            }
+        }
+        self.next_epoch = None;
+    }
+}
