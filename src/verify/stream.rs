@@ -1,11 +1,11 @@
 //! The audit of one stream: its files in order, some of them being read at any time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::{BoxStream, Peekable};
 use landfall_sink::{Isolation, Landed, Layout, Plan, SinkError, Span, Stream};
-use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::line::Line;
@@ -20,6 +20,7 @@ pub(super) struct Shown {
     pub isolation: Isolation,
 }
 
+type Listing<'a> = Peekable<BoxStream<'a, Result<Landed, SinkError>>>;
 type Reading = (Landed, JoinHandle<Result<Audited, SinkError>>);
 
 impl Run<'_> {
@@ -173,7 +174,7 @@ pub(super) fn not_read(report: &mut StreamReport, landed: Option<&Landed>, error
 /// The files of a stream under all its layouts, in order of `from`.
 pub(super) struct Files<'a> {
     run: &'a Run<'a>,
-    sources: Vec<(&'a [Arc<Layout>], Peekable<BoxStream<'a, Result<Landed, SinkError>>>)>,
+    sources: Vec<(&'a [Arc<Layout>], Listing<'a>)>,
 }
 
 impl<'a> Files<'a> {
