@@ -34,13 +34,12 @@ pub async fn birth(
         if let Some(why) = trace(origin, store, sink, stream).await? {
             // Another process may have completed the birth between the two looks.
             let Some(found) = store.load(stream).await? else {
-                return Err(OriginError::NeedsRebuild { stream: stream.clone(), why });
+                return Err(OriginError::NeedsRebuild { stream: Box::new(stream.clone()), why });
             };
             return grown(origin, store, found, genesis, adopted).await;
         }
         let first = genesis.first_offset(stream.partition);
-        let mut first = Checkpoint::birth(stream.clone(), first, ambient::random_id())
-            .map_err(|refusal| OriginError::Transition { stream: stream.clone(), refusal })?;
+        let mut first = Checkpoint::birth(stream.clone(), first, ambient::random_id())?;
         first.adopted_topic_id = adopted.map(Into::into);
         match store.swap(None, &first).await {
             Ok(Swap::Won) => {
@@ -99,8 +98,7 @@ async fn grown(
                 return Ok(found);
             }
             (None, Some(id)) => {
-                let refused = |refusal| OriginError::Transition { stream: stream.clone(), refusal };
-                let new = found.adopt_topic_id(id, ambient::random_id()).map_err(refused)?;
+                let new = found.adopt_topic_id(id, ambient::random_id())?;
                 tracing::info!(%stream, topic_id = id, "the broker shows topic ids now: this one is adopted");
                 found = match store.swap(Some(found.version), &new).await {
                     Ok(Swap::Won) => new,

@@ -32,7 +32,7 @@ pub enum OriginError {
         "{stream} of cluster {}: the store has no checkpoint of it, although {why}. Starting anew would land records \
          twice, so the stream stops; `landfall rebuild` makes the checkpoint again from the lake", stream.cluster
     )]
-    NeedsRebuild { stream: Stream, why: String },
+    NeedsRebuild { stream: Box<Stream>, why: String },
 
     /// The topic is another one than the one whose records stand in the lake.
     #[error("topic {topic} was created again: {why}. {way_out}")]
@@ -43,11 +43,11 @@ pub enum OriginError {
         "{stream}: {first} and {second} overlap, so records may be in the lake twice; the stream stops. Run `landfall \
          verify`, find out which program wrote the second one, and move one of them away"
     )]
-    Overlap { stream: Stream, first: String, second: String },
+    Overlap { stream: Box<Stream>, first: String, second: String },
 
     /// What stands in the lake and what the store says cannot both be true.
     #[error("{stream}: {message}")]
-    Contradiction { stream: Stream, message: String },
+    Contradiction { stream: Box<Stream>, message: String },
 
     /// An object of landfall's own cannot be understood.
     #[error(
@@ -73,13 +73,13 @@ pub enum OriginError {
     Sink(#[from] SinkError),
 
     /// A transition of the checkpoint that would break an invariant.
-    #[error("{stream}: {refusal}")]
-    Transition { stream: Stream, refusal: Refusal },
+    #[error(transparent)]
+    Transition(#[from] Refusal),
 }
 
 impl OriginError {
     pub(crate) fn overlap(stream: &Stream, first: impl ToString, second: impl ToString) -> OriginError {
-        OriginError::Overlap { stream: stream.clone(), first: first.to_string(), second: second.to_string() }
+        OriginError::Overlap { stream: Box::new(stream.clone()), first: first.to_string(), second: second.to_string() }
     }
 
     pub(crate) fn unreadable(path: &str, message: impl ToString) -> OriginError {
@@ -87,7 +87,7 @@ impl OriginError {
     }
 
     pub(crate) fn contradiction(stream: &Stream, message: impl ToString) -> OriginError {
-        OriginError::Contradiction { stream: stream.clone(), message: message.to_string() }
+        OriginError::Contradiction { stream: Box::new(stream.clone()), message: message.to_string() }
     }
 
     /// Whether the same call may succeed later without anybody's help.

@@ -49,7 +49,6 @@ pub async fn reconcile(
 
 /// The record after `base` that covers `pieces`, which begin at its `next`; pure.
 pub(crate) fn take_up(base: &Checkpoint, pieces: &[Piece], layout: &str) -> Result<Checkpoint, OriginError> {
-    let refused = |refusal| OriginError::Transition { stream: base.stream.clone(), refusal };
     let nonce = ambient::random_id();
     let mut plans = Vec::with_capacity(pieces.len());
     let mut commits = Vec::new();
@@ -62,8 +61,8 @@ pub(crate) fn take_up(base: &Checkpoint, pieces: &[Piece], layout: &str) -> Resu
             }
         }
     }
-    let planned = base.plan_many(plans, nonce.as_str()).map_err(refused)?;
-    let mut new = planned.advance(&commits, Vec::new(), nonce).map_err(refused)?;
+    let planned = base.plan_many(plans, nonce.as_str())?;
+    let mut new = planned.advance(&commits, Vec::new(), nonce)?;
     // Two transitions, but one swap.
     new.version = base.version + 1;
     Ok(new)
@@ -78,7 +77,7 @@ pub(crate) fn holes(pieces: &[Piece]) -> impl Iterator<Item = Span> {
 
 pub(super) async fn load_again(store: &dyn CheckpointStore, stream: &Stream) -> Result<Checkpoint, OriginError> {
     let why = || "it was there a moment ago".to_string();
-    let gone = || OriginError::NeedsRebuild { stream: stream.clone(), why: why() };
+    let gone = || OriginError::NeedsRebuild { stream: Box::new(stream.clone()), why: why() };
     store.load(stream).await?.ok_or_else(gone)
 }
 

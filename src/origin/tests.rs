@@ -95,7 +95,7 @@ async fn a_birth_that_was_stopped_anywhere_is_completed_by_the_next() {
             let again = born(&world, 1).await.unwrap();
             assert_eq!((again.genesis, again.next, again.version), (40, 40, 1));
             assert!(world.origin.is_born(&again.stream).await.unwrap());
-            assert_eq!(world.origin.streams().await.unwrap(), [again.stream.clone()]);
+            assert_eq!(world.origin.streams().await.unwrap(), std::slice::from_ref(&again.stream));
             assert_eq!(world.store.record(&again.stream), Some(again));
         }
     }
@@ -262,6 +262,19 @@ async fn objects_of_newer_releases_and_damage_are_refused() {
     assert!(matches!(world.origin.layout("absent").await, Err(OriginError::Unreadable { .. })));
     world.lake.put("_landfall/owner/2.json", "{");
     assert!(matches!(Origin::open(world.lake.clone()).await, Err(OriginError::Unreadable { .. })));
+}
+
+#[tokio::test]
+async fn births_may_run_on_tasks_of_their_own() {
+    fn sent<T: Send>(future: T) -> T {
+        future
+    }
+    let world = World::new().await;
+    let genesis = world.origin.freeze_genesis(genesis(None)).await.unwrap();
+    let stream = genesis.stream(0);
+    let World { origin, store, sink, .. } = &world;
+    let record = sent(birth(origin, store, sink, &stream, &genesis, None)).await.unwrap();
+    assert_eq!(sent(reconcile(origin, store, sink, &stream, record.clone())).await.unwrap(), record);
 }
 
 proptest! {

@@ -7,6 +7,9 @@
 mod record;
 mod stream;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -73,8 +73,7 @@ pub(super) async fn find(
     if pieces.is_empty() && !origin.is_born(&stream).await? {
         return Ok(None);
     }
-    let mut base = Checkpoint::birth(stream.clone(), first, ambient::random_id())
-        .map_err(|refusal| OriginError::Transition { stream: stream.clone(), refusal })?;
+    let mut base = Checkpoint::birth(stream.clone(), first, ambient::random_id())?;
     base.adopted_topic_id = origin.adopted(&stream).await?;
     Ok(Some(Found { source: Source::Names, base, expected: None, pieces, removed: Vec::new() }))
 }
