@@ -222,7 +222,7 @@ fn what_a_later_release_will_have_is_refused_as_such() {
 #[test]
 fn properties_that_the_protocol_owns_are_refused_with_their_line() {
     let at = |line: &str| error(&LEAST.replace("[lake]", &format!("{line}\n[lake]")));
-    for (name, _) in [("enable.auto.commit", ""), ("auto.offset.reset", "")] {
+    for (name, _) in check::OWNED {
         let text = at(&format!("\"{name}\" = \"true\""));
         assert!(text.starts_with(&format!("landfall.toml:6:1: the property \"{name}\" belongs to landfall")), "{text}");
         let nested = at(&format!("{name} = \"true\""));
@@ -284,6 +284,10 @@ fn secrets_stay_out_of_debug() {
     assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
     let shown: String = keys::keys().map(|key| (key.show)(&config)).collect();
     assert!(!shown.contains("hunter2"), "{shown}");
+    for wrong in [LEAST.replace("orders", "a ${file:F}"), LEAST.replace("file:///data/lake", "ftp://${file:F}")] {
+        let error = parse(&wrong.replace('F', &file.display().to_string())).unwrap_err();
+        assert!(!format!("{error:?}").contains("hunter2") && error.to_string().contains("does not fit"), "{error}");
+    }
 }
 
 #[test]
