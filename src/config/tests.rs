@@ -103,6 +103,27 @@ shutdown = "0s"
 }
 
 #[test]
+fn what_is_shown_of_a_configuration_reads_back() {
+    let text = r#"
+kafka = { topics = ["orders", "/pay.*/"], properties = { "bootstrap.servers" = "b:9092", "client.id" = "x\"y" } }
+source = { start = { orders = { 0 = 100, 7 = 5 } }, on_gap = "record" }
+checkpoint = { path = "/var/lib/landfall" }
+limits = { memory = "65MiB", workers = 3, shutdown = "1500ms" }
+[lake]
+url = "/data/my lake%"
+path = "t={topic}/p={partition}"
+roll = { max_age = "90s", max_size = 1025, max_records = 7_000 }
+parquet = { codec = "lz4", level = 3, row_group_size = "1MiB" }
+"#;
+    let config = parse(text).unwrap();
+    let lines = keys::keys().filter(|key| key.need != keys::Need::Later);
+    let again: String = lines.map(|key| format!("{} = {}\n", key.path, (key.show)(&config))).collect();
+    assert_eq!(parse(&again).unwrap(), config, "{again}");
+    let time = parse(&with("[source]\nstart = \"2026-11-01T00:00:00.5Z\"")).unwrap();
+    assert_eq!((keys::find("source.start").unwrap().show)(&time), "\"2026-11-01T00:00:00.5Z\"");
+}
+
+#[test]
 fn a_start_is_a_word_a_time_or_offsets() {
     let start = |value: &str| parse(&with(&format!("[source]\nstart = {value}"))).map(|config| config.source.start);
     assert_eq!(start("\"latest\"").unwrap(), Start::Latest);
