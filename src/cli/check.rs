@@ -79,7 +79,7 @@ impl Render for Checked {
 }
 
 pub fn run(args: &CheckArgs, console: &Console) -> Result<Exit, Failure> {
-    let config = args.config.load(console.env())?;
+    let config = args.config.load_and_warn(console.env())?;
     let checked = look(&config, args.probe)?;
     console.show(&checked)?;
     Ok(checked.exit())

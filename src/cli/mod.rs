@@ -3,6 +3,7 @@
 //! Data goes to standard output; logs, bars and errors to standard error. `docs/cli.md` holds the shapes of the
 //! JSON and the exit codes.
 
+mod causes;
 pub mod check;
 pub mod completions;
 mod console;

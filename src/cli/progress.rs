@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::LazyLock;
 
+use indicatif::style::TemplateError;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -31,10 +32,9 @@ impl Bar {
             return Bar::hidden();
         }
         let bar = BARS.add(ProgressBar::new(0));
-        let counted = format!("{{human_pos}}/{{human_len}} {unit}");
-        let template = format!("{{prefix}} [{{bar:30}}] {{percent:>3}} %  {counted}  {{msg}}{{per_sec}}  {{eta}} left");
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style.progress_chars("=> "));
+        // A template that is not legal is caught by the test below; the bar would then look plain.
+        if let Ok(style) = style(unit) {
+            bar.set_style(style);
         }
         bar.set_prefix(label.to_string());
         Bar { bar: Some(bar) }
@@ -97,6 +97,12 @@ impl Drop for Bar {
     }
 }
 
+fn style(unit: &str) -> Result<ProgressStyle, TemplateError> {
+    let counted = format!("{{human_pos}}/{{human_len}} {unit}");
+    let template = format!("{{prefix}} [{{bar:30}}] {{percent:>3}} %  {counted}  {{msg}}{{per_sec}}  {{eta}} left");
+    Ok(ProgressStyle::with_template(&template)?.progress_chars("=> "))
+}
+
 /// Standard error for logs: each line is written whole, above the bars.
 #[derive(Clone, Copy)]
 pub struct AboveBars;
@@ -150,6 +156,7 @@ mod tests {
 
     #[test]
     fn the_template_of_a_bar_is_legal() {
+        assert!(style("files").is_ok());
         let bar = Bar::new(true, "verify", "files");
         bar.feed(Progress { total: 10, done: 5, bytes: 4096 });
         let bar = bar.bar.as_ref().unwrap();

@@ -105,7 +105,7 @@ impl Render for RunResult {
 }
 
 pub fn run(args: &RunArgs, console: &Console) -> Result<Exit, Failure> {
-    let config = args.config.load(console.env())?;
+    let config = args.config.load_and_warn(console.env())?;
     land(&config, args.once, console)
 }
 

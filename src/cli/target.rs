@@ -18,9 +18,13 @@ pub struct ConfigArg {
 }
 
 impl ConfigArg {
-    /// Loads it, and logs what is allowed but probably not meant.
     pub fn load(&self, env: &Env) -> Result<Config, Failure> {
-        let config = Config::load(&self.config, env)?;
+        Ok(Config::load(&self.config, env)?)
+    }
+
+    /// As [`ConfigArg::load`], and logs what is allowed but probably not meant. Commands that only look leave that out.
+    pub fn load_and_warn(&self, env: &Env) -> Result<Config, Failure> {
+        let config = self.load(env)?;
         for warning in config.warnings() {
             tracing::warn!("{warning}");
         }

@@ -6,20 +6,30 @@ use super::error::{ConfigError, Place, Problem, ProblemKind};
 use super::settings::{Codec, Config, Start, StoreKind};
 use super::{suggest, topics};
 
-/// Properties that the protocol owns, and why. The one place to swap when the Kafka room publishes its list.
-const OWNED: &[(&str, &str)] = &[
-    ("enable.auto.commit", "positions come from the checkpoint, never from the group"),
-    ("enable.auto.offset.store", "positions come from the checkpoint, never from the group"),
-    ("auto.commit.interval.ms", "positions come from the checkpoint, never from the group"),
-    (
-        "auto.offset.reset",
-        "a position that is out of range is a gap or a truncation, and is never skipped; see source.on_gap",
-    ),
-    ("enable.partition.eof", "the end of a range is found by it"),
-    ("check.crcs", "a damaged batch must not be landed"),
-    ("allow.auto.create.topics", "landfall never creates a topic"),
-    ("partition.assignment.strategy", "partitions are assigned by landfall"),
-    ("group.instance.id", "landfall is in the group only to announce offsets"),
+/// Properties that the protocol owns, and why: the same list as that of the Kafka room, which is the one to take
+/// as soon as both are built together.
+pub(super) const OWNED: &[(&str, &str)] = &[
+    ("allow.auto.create.topics", "reading must never create a topic"),
+    ("auto.commit.enable", "positions live in the checkpoint store"),
+    ("auto.commit.interval.ms", "positions live in the checkpoint store"),
+    ("auto.offset.reset", "a position that Kafka no longer has is never replaced silently; use source.start"),
+    ("check.crcs", "a damaged batch must be seen; it is always true"),
+    ("consume.callback.max.messages", "records are taken in batches"),
+    ("enable.auto.commit", "positions live in the checkpoint store"),
+    ("enable.auto.offset.store", "positions live in the checkpoint store"),
+    ("enable.partition.eof", "the end of a partition ends a batch; it is always true"),
+    ("fetch.max.bytes", "limits.memory decides it"),
+    ("fetch.queue.backoff.ms", "landfall sets it for speed"),
+    ("fetch.wait.max.ms", "landfall sets it for speed"),
+    ("group.instance.id", "partitions are assigned by landfall, not by the group"),
+    ("group.protocol", "partitions are assigned by landfall, not by the group"),
+    ("group.remote.assignor", "partitions are assigned by landfall, not by the group"),
+    ("offset.store.method", "positions live in the checkpoint store"),
+    ("offset.store.path", "positions live in the checkpoint store"),
+    ("partition.assignment.strategy", "partitions are assigned by landfall, not by the group"),
+    ("queued.max.messages.kbytes", "limits.memory decides it"),
+    ("queued.min.messages", "limits.memory decides it"),
+    ("test.mock.num.brokers", "each client would start brokers of its own"),
 ];
 
 /// Names of Java clients with what librdkafka has in their place.
@@ -113,7 +123,8 @@ fn missing(config: &Config, found: &mut Vec<Problem>) {
     if config.kafka.topics.is_empty() {
         missing("kafka.topics", "[kafka] topics = [\"orders\"]");
     }
-    if config.kafka.properties.get("bootstrap.servers").is_none_or(|servers| servers.trim().is_empty()) {
+    let given = |name: &str| config.kafka.properties.get(name).is_some_and(|servers| !servers.trim().is_empty());
+    if !given("bootstrap.servers") && !given("metadata.broker.list") {
         missing("kafka.properties.bootstrap.servers", "[kafka.properties] \"bootstrap.servers\" = \"localhost:9092\"");
     }
     if config.lake.url.is_empty() {
@@ -126,7 +137,7 @@ fn properties(config: &Config, found: &mut Vec<Problem>) {
         let key = format!("kafka.properties.{name}");
         if let Some((_, why)) = OWNED.iter().find(|(owned, _)| *owned == name) {
             let what = format!("the property {name:?} belongs to landfall: {why}");
-            found.push(problem(ProblemKind::Owned, &key, what, Some("remove it")));
+            found.push(problem(ProblemKind::Owned, &key, what, Some(&format!("remove {name:?}"))));
         }
         if let Some((_, instead)) = JAVA.iter().find(|(java, _)| *java == name) {
             let what = format!("the property {name:?} is of Kafka's Java clients; landfall uses librdkafka");
@@ -183,7 +194,12 @@ fn names(config: &Config, found: &mut Vec<Problem>) {
         let near = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
         let what = format!("source.start names the topic {topic:?}, which is not among kafka.topics{near}");
         let key = format!("source.start.{topic}");
-        found.push(problem(ProblemKind::Value, &key, what, Some("correct the name or remove it")));
+        found.push(problem(
+            ProblemKind::Value,
+            &key,
+            what,
+            Some(&format!("correct or remove {topic:?} in source.start")),
+        ));
     }
 }
 

@@ -35,6 +35,11 @@ impl Properties {
         self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// For the library that they are handed to.
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        self.values.clone()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }

@@ -83,8 +83,7 @@ pub fn topics(found: &Located) -> Result<Vec<TopicSelector>, Wrong> {
             return Err(Wrong::expected(item, "a topic name or a /regular expression/ in quotes"));
         };
         let parsed = text.value.parse::<TopicSelector>();
-        let selector =
-            parsed.map_err(|what| Wrong { place: Some(item.place.clone()), ..Wrong::new(format!(": {what}")) })?;
+        let selector = parsed.map_err(|what| not_this(item, text, &what))?;
         if !topics.contains(&selector) {
             topics.push(selector);
         }
@@ -99,9 +98,16 @@ pub fn lake_url(found: &Located) -> Result<LakeUrl, Wrong> {
             let wrong = Wrong::later(format!(": {error}"), "use a lake on a local disk, as in \"file:///data/lake\"");
             Wrong { place: Some(found.place.clone()), ..wrong }
         }
-        LakeUrlError::Wrong(what) => Wrong { place: Some(found.place.clone()), ..Wrong::new(format!(": {what}")) }
+        LakeUrlError::Wrong(what) => not_this(found, url, &what)
             .hint("a lake on a local disk is written with three slashes, as in \"file:///data/lake\""),
     })
+}
+
+/// A text that is wrong for a reason that quotes it; the content of a secret's file is not quoted.
+fn not_this(found: &Located, text: &Text, reason: &str) -> Wrong {
+    let what =
+        if text.secret { format!("is {:?}, which does not fit here", text.shown) } else { format!(": {reason}") };
+    Wrong { place: Some(found.place.clone()), ..Wrong::new(what) }
 }
 
 pub fn start(found: &Located) -> Result<Start, Wrong> {

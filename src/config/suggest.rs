@@ -46,7 +46,7 @@ pub fn unknown_key(prefix: &str, name: &str, place: &Place) -> Problem {
     };
     let section = if prefix.is_empty() { String::new() } else { format!(" in [{prefix}]") };
     let what = format!("unknown key {name:?}{section}; {hint}");
-    let hint = Some("correct the key or remove it; docs/configuration.md lists every key".into());
+    let hint = Some("docs/configuration.md lists every key; correct the unknown one or remove it".into());
     Problem { kind: ProblemKind::UnknownKey, place: place.clone(), key: path, what, hint }
 }
 

@@ -103,6 +103,27 @@ shutdown = "0s"
 }
 
 #[test]
+fn what_is_shown_of_a_configuration_reads_back() {
+    let text = r#"
+kafka = { topics = ["orders", "/pay.*/"], properties = { "bootstrap.servers" = "b:9092", "client.id" = "x\"y" } }
+source = { start = { orders = { 0 = 100, 7 = 5 } }, on_gap = "record" }
+checkpoint = { path = "/var/lib/landfall" }
+limits = { memory = "65MiB", workers = 3, shutdown = "1500ms" }
+[lake]
+url = "/data/my lake%"
+path = "t={topic}/p={partition}"
+roll = { max_age = "90s", max_size = 1025, max_records = 7_000 }
+parquet = { codec = "lz4", level = 3, row_group_size = "1MiB" }
+"#;
+    let config = parse(text).unwrap();
+    let lines = keys::keys().filter(|key| key.need != keys::Need::Later);
+    let again: String = lines.map(|key| format!("{} = {}\n", key.path, (key.show)(&config))).collect();
+    assert_eq!(parse(&again).unwrap(), config, "{again}");
+    let time = parse(&with("[source]\nstart = \"2026-11-01T00:00:00.5Z\"")).unwrap();
+    assert_eq!((keys::find("source.start").unwrap().show)(&time), "\"2026-11-01T00:00:00.5Z\"");
+}
+
+#[test]
 fn a_start_is_a_word_a_time_or_offsets() {
     let start = |value: &str| parse(&with(&format!("[source]\nstart = {value}"))).map(|config| config.source.start);
     assert_eq!(start("\"latest\"").unwrap(), Start::Latest);
@@ -222,7 +243,7 @@ fn what_a_later_release_will_have_is_refused_as_such() {
 #[test]
 fn properties_that_the_protocol_owns_are_refused_with_their_line() {
     let at = |line: &str| error(&LEAST.replace("[lake]", &format!("{line}\n[lake]")));
-    for (name, _) in [("enable.auto.commit", ""), ("auto.offset.reset", "")] {
+    for (name, _) in check::OWNED {
         let text = at(&format!("\"{name}\" = \"true\""));
         assert!(text.starts_with(&format!("landfall.toml:6:1: the property \"{name}\" belongs to landfall")), "{text}");
         let nested = at(&format!("{name} = \"true\""));
@@ -284,6 +305,10 @@ fn secrets_stay_out_of_debug() {
     assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
     let shown: String = keys::keys().map(|key| (key.show)(&config)).collect();
     assert!(!shown.contains("hunter2"), "{shown}");
+    for wrong in [LEAST.replace("orders", "a ${file:F}"), LEAST.replace("file:///data/lake", "ftp://${file:F}")] {
+        let error = parse(&wrong.replace('F', &file.display().to_string())).unwrap_err();
+        assert!(!format!("{error:?}").contains("hunter2") && error.to_string().contains("does not fit"), "{error}");
+    }
 }
 
 #[test]
