@@ -6,5 +6,12 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod brokers;
 mod checker_itself;
+mod crash;
+mod gaps;
 mod rig_itself;
+mod sabotage;
+mod style;
+mod topics;
+mod transactions;

@@ -78,6 +78,11 @@ impl Findings {
         assert!(self.sound(), "{what}: {self}");
     }
 
+    /// While a producer goes on, a record can be in the lake before its acknowledgement is in the journal.
+    pub fn assert_sound_while_producing(&self, what: &str) {
+        Findings { invented: 0, ..self.clone() }.assert_sound(what);
+    }
+
     fn note(&mut self, detail: impl FnOnce() -> String) {
         if self.details.len() < 20 {
             self.details.push(detail());

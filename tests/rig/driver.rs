@@ -235,17 +235,21 @@ pub struct Running {
 
 impl Running {
     /// Until it ends by itself; a test fails that has to wait longer.
-    pub fn wait(mut self, within: Duration) -> Ended {
-        loop {
+    pub fn wait(self, within: Duration) -> Ended {
+        self.wait_for(within).unwrap_or_else(|late| panic!("{late}"))
+    }
+
+    /// Until it ends by itself; killed, with what it had to say, where that takes longer.
+    pub fn wait_for(mut self, within: Duration) -> Result<Ended, String> {
+        let waiting = Instant::now();
+        while waiting.elapsed() < within {
             if let Some(status) = self.child.try_wait().expect("the process") {
-                return self.ended(status);
-            }
-            if self.started.elapsed() > within {
-                let _ = self.child.kill();
-                panic!("landfall did not end in {within:?}\n{}", self.errors());
+                return Ok(self.ended(status));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        let _ = self.child.kill();
+        Err(format!("landfall did not end in {within:?}\n{}", self.errors()))
     }
 
     /// Whether it has ended by itself.

@@ -8,7 +8,10 @@ use regex::Regex;
 
 /// Every failpoint of the workspace.
 pub fn failpoints() -> BTreeSet<String> {
-    named(r#"\bpoint\(\s*"([a-z0-9_.-]+)""#)
+    let mut names = named(r#"\bpoint\(\s*"([a-z0-9_.-]+)""#);
+    // The lake has two sets of the same steps, by name.
+    names.extend(named(r#"(?m)^\s*\w+: "(lake\.[a-z_.]+)",$"#));
+    names
 }
 
 /// Every switch that breaks a rule.

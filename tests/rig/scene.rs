@@ -69,6 +69,14 @@ impl Scene {
         }
     }
 
+    /// The same, from another number on.
+    pub fn fill_from(&self, first: usize, each: usize) {
+        let producer = self.producer();
+        for partition in 0..self.partitions {
+            producer.fill(&self.topic, partition, first..first + each);
+        }
+    }
+
     pub fn look(&mut self) -> Findings {
         self.check.look(&self.journal)
     }

@@ -1,0 +1,52 @@
+# make demo    see it work: an in-process Kafka, a lake, and a process that is killed every few seconds
+# make test    everything that must hold before a change lands; about five minutes on a warm machine
+#
+# Each installs what it lacks, or says what to install where it may not.
+
+SHELL := /bin/sh
+# rustup puts cargo here without telling the shells that are open.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+CARGO ?= cargo
+FLAGS := --locked
+
+.PHONY: help demo test test-all bench lint setup
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+	@echo 'make test-all  the whole crash matrix and the long runs'
+	@echo 'make bench     measures, and writes target/bench.json'
+	@echo 'make lint      formatting and lints alone'
+	@echo 'make setup     only installs what all of these need'
+
+demo: setup-build
+	$(CARGO) build $(FLAGS) --bin landfall
+	$(CARGO) run $(FLAGS) --quiet --bin landfall -- demo $(ARGS)
+
+# The order is from quick to slow, and clippy is last of the quick ones.
+test: setup-test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(FLAGS) --workspace --all-targets -- -D warnings
+	$(CARGO) test $(FLAGS) --workspace
+
+test-all: export LANDFALL_TEST_ALL = 1
+test-all: setup-test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(FLAGS) --workspace --all-targets -- -D warnings
+	$(CARGO) test $(FLAGS) --workspace -- --nocapture
+
+bench: setup-build
+	$(CARGO) bench $(FLAGS) --bench throughput -- $(ARGS)
+
+lint: setup-test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(FLAGS) --workspace --all-targets -- -D warnings
+
+setup: setup-test
+
+.PHONY: setup-build
+setup-build:
+	@scripts/setup build
+
+.PHONY: setup-test
+setup-test:
+	@scripts/setup test

@@ -1,0 +1,108 @@
+//! Brokers that go away, come back, lose their leaders, or give back damaged batches.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::rig::{Admin, Broker, Cluster, Record, Scene, Settings, all, fresh, segment};
+
+#[test]
+fn a_broker_restarted_in_the_middle_loses_nothing() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "restart", 3, &[]);
+    scene.fill(200);
+    scene.landfall.configure(&Settings { max_age: "200ms", ..scene.settings() });
+    let running = scene.landfall.run();
+    scene.until_landed(Duration::from_secs(30));
+    broker.stop();
+    std::thread::sleep(Duration::from_secs(1));
+    broker.restart();
+    scene.fill_from(200, 200);
+    scene.until_landed(Duration::from_secs(60));
+    broker.kill();
+    std::thread::sleep(Duration::from_millis(500));
+    broker.restart();
+    scene.fill_from(400, 200);
+    scene.until_landed(Duration::from_secs(60));
+    running.terminate(Duration::from_secs(20)).expect_code(0);
+
+    // A byte of a batch turns over on the disk: no record may be jumped over, and the stream says so.
+    let damaged = fresh("damaged");
+    let steady = fresh("steady");
+    let admin = Admin::of(&broker);
+    admin.create(&damaged, 1, &[]);
+    admin.create(&steady, 1, &[]);
+    let producer = scene.producer();
+    (0..5).for_each(|round| producer.fill(&damaged, 0, round * 20..round * 20 + 20));
+    producer.fill(&steady, 0, 0..50);
+    let batches = segment::batches(&broker, &damaged, 0);
+    let broken = batches.iter().find(|batch| batch.first >= 40).expect("a batch in the middle").clone();
+    broker.stop();
+    segment::flip(&broken);
+    broker.restart();
+    scene.landfall.configure(&Settings::new(&broker.bootstrap(), &[&damaged, &steady]));
+    let ended = scene.landfall.once();
+    assert_ne!(ended.code(), Some(0), "{}", ended.stderr);
+    ended.expect_words(&[&damaged]);
+    let findings = scene.look();
+    findings.assert_sound("a damaged batch");
+    assert!(findings.lost > 0, "nobody can read a damaged batch: {findings}");
+    let rows = findings.rows - 3 * 600 - 50;
+    assert!(rows as i64 <= broken.first, "nothing behind the damaged batch may land: {rows} rows, {broken:?}");
+    assert_eq!(findings.lost, 100 - rows, "{findings}");
+}
+
+#[test]
+fn a_broker_that_is_away_is_waited_for_and_once_gives_up() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "away", 1, &[]);
+    scene.fill(20);
+    broker.stop();
+    let once = scene.landfall.start_once();
+    let other = crate::rig::Landfall::new(&scene.dir().join("other"), &scene.settings());
+    let running = other.run();
+    once.wait(Duration::from_secs(100)).expect_code(69).expect_words(&[&broker.bootstrap()]);
+    assert!(!running.errors().is_empty(), "it says what it waits for");
+    broker.restart();
+    let mut check = crate::rig::Check::new(&other.lake());
+    crate::rig::wait_until("it goes on by itself", Duration::from_secs(60), || check.look(&scene.journal).clean());
+    running.terminate(Duration::from_secs(20)).expect_code(0);
+    scene.finish(&scene.settings());
+}
+
+#[test]
+fn three_brokers_and_their_leaders_killed() {
+    let cluster = Cluster::start(3);
+    let mut scene = Scene::without_topic(&cluster.bootstrap(), "leaders", 3);
+    scene.admin.create_replicated(&scene.topic, 3, 3, &[("min.insync.replicas", "2")]);
+    let producer = scene.producer();
+    let stop = AtomicBool::new(false);
+    let (topic, usual) = (scene.topic.clone(), scene.settings());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                producer.send(&topic, (number % 3) as i32, &Record::numbered(number));
+                number += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            producer.flush();
+        });
+        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            scene.landfall.configure(&Settings { max_age: "300ms", ..usual.clone().max_records(400) });
+            let running = scene.landfall.run();
+            for _ in 0..if all() { 6 } else { 2 } {
+                std::thread::sleep(Duration::from_secs(3));
+                let leader = cluster.leader(&topic, 0).expect("a leader");
+                leader.kill();
+                std::thread::sleep(Duration::from_secs(5));
+                leader.restart();
+                scene.check.look(&scene.journal).assert_sound_while_producing("a leader was killed");
+            }
+            running.terminate(Duration::from_secs(30)).expect_code(0);
+        }));
+        stop.store(true, Ordering::Relaxed);
+        killed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    assert_eq!(scene.journal.failures(), Vec::<String>::new());
+    scene.finish(&usual);
+}

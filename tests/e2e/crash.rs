@@ -1,0 +1,302 @@
+//! The crash matrix: killed at every step of the protocol, and at random moments, started again with other
+//! roll settings; nothing lost, nothing repeated, no half file, no row outside its file's range.
+//!
+//! `make test` runs a slice, chosen by a seed that is printed; `make test-all` runs every cell.
+//! `LANDFALL_SEED=n` repeats a slice, `LANDFALL_CELL=plain/sink.sealed:1=kill` runs one cell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+use crate::rig::{Producer, Record, Scene, Settings, all, failpoints, fresh};
+
+/// Cells at once: most of a cell is waiting for the broker.
+const SHARDS: usize = 4;
+const SLICE: Duration = Duration::from_secs(60);
+
+/// What the topic looks like when the process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Story {
+    /// Two partitions, several batches each.
+    Plain,
+    /// Committed and aborted transactions, markers at the end of ranges.
+    Transactions,
+    /// Some of it landed before, then retention overtakes the reader; gaps are recorded.
+    Gap,
+    /// Something landed before: the process that dies finds a checkpoint.
+    Resumed,
+}
+
+const STORIES: [Story; 4] = [Story::Plain, Story::Transactions, Story::Gap, Story::Resumed];
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Cell {
+    story: Story,
+    failpoint: String,
+    visit: usize,
+    action: &'static str,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let story = format!("{:?}", self.story).to_lowercase();
+        write!(f, "{story}/{}:{}={}", self.failpoint, self.visit, self.action)
+    }
+}
+
+/// What became of a cell.
+#[derive(Debug, Default, Clone, Copy)]
+struct Outcome {
+    /// The failpoint was visited.
+    reached: bool,
+    kills: usize,
+    rows: usize,
+}
+
+/// Failpoints that `run` never visits: the commands that do are tested on their own.
+fn outside_of_run(failpoint: &str) -> bool {
+    failpoint.starts_with("rebuild.") || failpoint.starts_with("migrate.")
+}
+
+fn cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for failpoint in failpoints::failpoints().into_iter().filter(|name| !outside_of_run(name)) {
+        for story in STORIES {
+            for visit in [1, 2, 5] {
+                cells.push(Cell { story, failpoint: failpoint.clone(), visit, action: "kill" });
+            }
+            cells.push(Cell { story, failpoint: failpoint.clone(), visit: 1, action: "fail" });
+        }
+    }
+    cells
+}
+
+fn settings(scene: &Scene, story: Story, records: u64) -> Settings {
+    let on_gap = if story == Story::Gap { "record" } else { "fail" };
+    scene.settings().max_records(records).on_gap(on_gap)
+}
+
+/// Brings the topic to where the story's process will die.
+fn prepare(scene: &Scene, story: Story) {
+    match story {
+        Story::Plain => scene.fill(400),
+        Story::Transactions => transactions(scene, 6),
+        Story::Resumed | Story::Gap => {
+            scene.fill(200);
+            scene.landfall.once().expect_code(0);
+            scene.fill_from(200, 300);
+            if story == Story::Gap {
+                scene.admin.delete_records(&scene.topic, 0, 330);
+                scene.journal.expire(&scene.topic, 0, 330);
+            }
+        }
+    }
+}
+
+fn transactions(scene: &Scene, count: usize) {
+    let producer = Producer::transactional(&scene.bootstrap, &scene.journal, &fresh("crash-tx"));
+    for number in 0..count {
+        producer.begin();
+        for partition in 0..scene.partitions {
+            (0..40).for_each(|n| producer.send(&scene.topic, partition, &Record::numbered(number * 40 + n)));
+        }
+        if number % 3 == 1 { producer.abort() } else { producer.commit() }
+    }
+}
+
+fn run_cell(cell: &Cell) -> Outcome {
+    let mut scene = Scene::new("crash", 2);
+    let story = cell.story;
+    scene.landfall.configure(&settings(&scene, story, 110));
+    prepare(&scene, story);
+    let mut outcome = Outcome::default();
+
+    let first = scene.landfall.at(&cell.failpoint, cell.visit, cell.action).once();
+    match cell.action {
+        "kill" => outcome.reached = first.killed(),
+        _ => outcome.reached = first.stderr.contains("failpoint") || first.code() != Some(0),
+    }
+    outcome.kills += usize::from(first.killed());
+    if !first.killed() && cell.action == "kill" {
+        first.expect_code(0);
+    }
+    scene.look().assert_sound(&format!("{cell}, dead"));
+
+    // Recovery is the normal path run again, so it is killed at the same step as well.
+    scene.landfall.configure(&settings(&scene, story, 70));
+    let second = scene.landfall.at(&cell.failpoint, 1, "kill").once();
+    outcome.kills += usize::from(second.killed());
+    scene.look().assert_sound(&format!("{cell}, dead again"));
+
+    scene.fill_from(500, 30);
+    let findings = scene.finish(&settings(&scene, story, 1000));
+    outcome.rows = findings.rows;
+
+    // A run that finds nothing to do changes nothing.
+    let files = findings.files;
+    let again = scene.finish(&settings(&scene, story, 17));
+    assert_eq!(again.files, files, "{cell}: a run without new records made files");
+    outcome
+}
+
+#[derive(Default)]
+struct Tally {
+    cells: usize,
+    kills: usize,
+    rows: usize,
+    reached: BTreeMap<String, usize>,
+    failures: Vec<String>,
+}
+
+/// Runs cells side by side until they are done or the time is up.
+fn run_cells(cells: Vec<Cell>, within: Option<Duration>) -> Tally {
+    let started = Instant::now();
+    let waiting = Mutex::new(cells.into_iter());
+    let tally = Mutex::new(Tally::default());
+    let broken = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..SHARDS {
+            scope.spawn(|| {
+                while within.is_none_or(|within| started.elapsed() < within) && !broken.load(Ordering::Relaxed) {
+                    let Some(cell) = waiting.lock().expect("cells").next() else { return };
+                    let result = std::panic::catch_unwind(|| run_cell(&cell));
+                    let mut tally = tally.lock().expect("tally");
+                    tally.cells += 1;
+                    match result {
+                        Ok(outcome) => {
+                            tally.kills += outcome.kills;
+                            tally.rows += outcome.rows;
+                            *tally.reached.entry(cell.failpoint.clone()).or_default() += usize::from(outcome.reached);
+                        }
+                        Err(_) => {
+                            tally.failures.push(cell.to_string());
+                            // One is enough to see in a slice; the long run shows all of them.
+                            broken.store(within.is_some(), Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    tally.into_inner().expect("tally")
+}
+
+/// To the terminal also where the test harness keeps a passing test's output.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("LANDFALL_SEED").ok();
+    given.map_or_else(rand::random, |text| text.parse().expect("LANDFALL_SEED is a number"))
+}
+
+#[test]
+fn killed_at_every_step() {
+    let mut cells = cells();
+    if let Ok(one) = std::env::var("LANDFALL_CELL") {
+        cells.retain(|cell| cell.to_string() == one);
+        assert_eq!(cells.len(), 1, "LANDFALL_CELL={one} names no cell");
+    }
+    assert!(!cells.is_empty(), "the source has no failpoints");
+    let names: BTreeSet<String> = cells.iter().map(|cell| cell.failpoint.clone()).collect();
+    let (count, seed) = (cells.len(), seed());
+    cells.shuffle(&mut StdRng::seed_from_u64(seed));
+
+    let tally = run_cells(cells, (!all()).then_some(SLICE));
+    say(&format!(
+        "crash matrix: {} of {count} cells (LANDFALL_SEED={seed}), {} kills, {} rows landed, {} of {} failpoints reached",
+        tally.cells,
+        tally.kills,
+        tally.rows,
+        tally.reached.values().filter(|count| **count > 0).count(),
+        names.len(),
+    ));
+    assert!(tally.failures.is_empty(), "LANDFALL_CELL= one of {:#?}", tally.failures);
+    if all() && std::env::var_os("LANDFALL_CELL").is_none() {
+        let never: Vec<&String> =
+            names.iter().filter(|name| tally.reached.get(*name).is_none_or(|n| *n == 0)).collect();
+        assert!(never.is_empty(), "no story visits these failpoints: {never:?}");
+    } else {
+        assert!(tally.kills > 0, "not one failpoint was reached");
+    }
+}
+
+/// Killed whenever, while a producer goes on.
+#[test]
+fn killed_at_random_moments() {
+    let seed = seed();
+    say(&format!("random kills: LANDFALL_SEED={seed}"));
+    let rounds = if all() { 60 } else { 8 };
+    std::thread::scope(|scope| {
+        for shard in 0..2 {
+            scope.spawn(move || random_kills(&mut StdRng::seed_from_u64(seed.wrapping_add(shard)), rounds));
+        }
+    });
+}
+
+fn random_kills(random: &mut StdRng, rounds: usize) {
+    let mut scene = Scene::new("random", 3);
+    let producer = scene.producer();
+    let usual = scene.settings();
+    let produced = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while !produced.load(Ordering::Relaxed) {
+                // One busy partition, one slow one, one that is nearly idle.
+                let partition = if number % 97 == 0 { 2 } else { i32::from(number % 10 == 0) };
+                producer.send(&scene.topic, partition, &Record::numbered(number));
+                number += 1;
+                if number % 20 == 0 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            producer.flush();
+        });
+        let kill = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..rounds {
+                let records = random.random_range(1..400);
+                scene.landfall.configure(&Settings { max_age: "100ms", ..usual.clone().max_records(records) });
+                let running = scene.landfall.run();
+                std::thread::sleep(Duration::from_millis(random.random_range(30..1500)));
+                let ended = running.kill();
+                assert!(ended.killed(), "it ended by itself: {:?}\n{}", ended.status, ended.stderr);
+                scene.check.look(&scene.journal).assert_sound_while_producing("between two runs");
+            }
+        }));
+        produced.store(true, Ordering::Relaxed);
+        if let Err(panic) = kill {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    let findings = scene.finish(&scene.settings().max_records(1000));
+    say(&format!("random kills: {rounds} kills, {} rows in {} files", findings.rows, findings.files));
+}
+
+/// Frozen inside a step, as by a debugger: nobody else may land anything, and afterwards it goes on.
+#[test]
+fn frozen_at_a_step_and_going_on() {
+    for failpoint in ["sink.before_publish", "store.before_swap", "store.after_swap"] {
+        if !failpoints::failpoints().contains(failpoint) {
+            panic!("the failpoint {failpoint} is gone: name another here");
+        }
+        let mut scene = Scene::new("frozen", 1);
+        scene.fill(300);
+        scene.landfall.configure(&scene.settings().max_records(100));
+        let running = scene.landfall.at(failpoint, 2, "stop").start_once();
+        std::thread::sleep(Duration::from_millis(1500));
+        // The store is held: a second process says by whom, and ends.
+        scene.landfall.once().expect_code(73);
+        running.resume();
+        running.wait(Duration::from_secs(60)).expect_code(0);
+        scene.look().assert_clean(failpoint);
+    }
+}

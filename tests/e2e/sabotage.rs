@@ -1,0 +1,203 @@
+//! Mutation tests by hand: each switch breaks one rule of the protocol, and something here must notice.
+//!
+//! A story is told twice: once as it should be, where nothing may be noticed, and once with the rule
+//! broken, where something must. Rules that no story from outside can show (what a power cut would lose,
+//! say) are shown by a unit test that fails when the rule is broken.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::rig::damage::HandMade;
+use crate::rig::{Landfall, Producer, Record, Scene, Settings, failpoints, fresh};
+
+/// What was noticed, if anything.
+type Notice = Result<(), String>;
+type Story = fn(&mut Scene, &Landfall) -> Notice;
+
+const STORIES: [(&str, Story); 9] = [
+    ("commit_before_publish", killed_before_a_put),
+    ("ignore_open_plans", killed_before_a_put),
+    ("float_the_end", killed_before_a_put),
+    ("no_rows_no_file", ranges_without_rows),
+    ("no_topic_id_check", topic_made_again),
+    ("reconcile_ignores_files", store_of_yesterday),
+    ("overwrite_on_exists", name_is_taken),
+    ("believe_exists", name_is_taken),
+    ("exists_is_created", name_is_taken),
+];
+
+/// Switch, the package of the unit test, and the test that fails.
+const UNIT_TESTS: [(&str, &str, &str); 0] = [];
+
+#[test]
+fn every_sabotage_is_in_a_list() {
+    let listed = STORIES.iter().map(|(name, _)| *name).chain(UNIT_TESTS.iter().map(|(name, ..)| *name));
+    let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
+    assert_eq!(failpoints::sabotages(), listed, "left: the switches in the source; right: the lists of this file");
+    assert!(listed.len() >= 10);
+}
+
+#[test]
+fn every_sabotage_is_noticed() {
+    let mut told: Vec<Story> = Vec::new();
+    for (name, story) in STORIES {
+        if !told.iter().any(|other| std::ptr::fn_addr_eq(*other, story)) {
+            let mut scene = Scene::new("honest", 1);
+            let honest = scene.landfall.clone();
+            story(&mut scene, &honest).unwrap_or_else(|notice| panic!("noticed without {name}: {notice}"));
+            told.push(story);
+        }
+        let mut scene = Scene::new("sabotaged", 1);
+        let broken = scene.landfall.sabotaged(name);
+        let notice = story(&mut scene, &broken).expect_err(&format!("nothing noticed {name}"));
+        eprintln!("{name}: {}", notice.lines().next().unwrap_or_default());
+    }
+}
+
+/// `run --once` to its end; anything but 0 is a notice.
+fn once(landfall: &Landfall) -> Notice {
+    let ended = landfall.start_once().wait_for(Duration::from_secs(30))?;
+    match ended.code() {
+        Some(0) => Ok(()),
+        code => Err(format!("exit {code:?}: {}", ended.stderr)),
+    }
+}
+
+fn clean(scene: &mut Scene) -> Notice {
+    let findings = scene.look();
+    if findings.clean() { Ok(()) } else { Err(findings.to_string()) }
+}
+
+/// Dies with a plan that is durable and a file that is not there; more records come; it runs again.
+fn killed_before_a_put(scene: &mut Scene, landfall: &Landfall) -> Notice {
+    scene.fill(120);
+    landfall.configure(&scene.settings().max_records(50));
+    let dead = landfall.at("sink.before_publish", 1, "kill").start_once().wait_for(Duration::from_secs(30))?;
+    if !dead.killed() {
+        return Err(format!("it was not killed: {}", dead.stderr));
+    }
+    scene.fill_from(120, 60);
+    once(landfall)?;
+    clean(scene)
+}
+
+/// Whole ranges of aborted records between ranges with rows.
+fn ranges_without_rows(scene: &mut Scene, landfall: &Landfall) -> Notice {
+    let producer = Producer::transactional(&scene.bootstrap, &scene.journal, &fresh("sabotage-tx"));
+    for abort in [false, true, false] {
+        producer.begin();
+        (0..59).for_each(|number| producer.send(&scene.topic, 0, &Record::numbered(number)));
+        if abort { producer.abort() } else { producer.commit() }
+    }
+    landfall.configure(&scene.settings().max_records(20));
+    once(landfall)?;
+    clean(scene)
+}
+
+/// A topic that is deleted and made again must stop its stream, and nothing of it may land.
+fn topic_made_again(scene: &mut Scene, landfall: &Landfall) -> Notice {
+    scene.fill(40);
+    once(landfall)?;
+    // Dead with an open plan: its bounds say nothing about which topic they were read from.
+    scene.fill_from(40, 40);
+    drop(landfall.at("sink.before_publish", 1, "kill").start_once().wait_for(Duration::from_secs(30))?);
+    scene.admin.recreate(&scene.topic, 1);
+    Producer::new(&scene.bootstrap, &Default::default()).fill(&scene.topic, 0, 5000..5300);
+    // It has to stop; how it says so is another test's.
+    let _ = once(landfall);
+    let findings = scene.look();
+    if findings.sound() { Ok(()) } else { Err(findings.to_string()) }
+}
+
+/// The store comes back from a copy that is older than the lake.
+fn store_of_yesterday(scene: &mut Scene, landfall: &Landfall) -> Notice {
+    scene.fill(100);
+    landfall.configure(&scene.settings().max_records(50));
+    once(landfall)?;
+    let copy = scene.dir().join("copy");
+    copy_directory(&landfall.state(), &copy);
+    scene.fill_from(100, 100);
+    once(landfall)?;
+    std::fs::remove_dir_all(landfall.state()).expect("the state");
+    copy_directory(&copy, &landfall.state());
+    scene.fill_from(200, 30);
+    landfall.configure(&scene.settings().max_records(70));
+    once(landfall)?;
+    clean(scene)
+}
+
+/// Somebody else's file stands under the name of the next batch: it must be left alone, and not be taken
+/// for the batch.
+fn name_is_taken(scene: &mut Scene, landfall: &Landfall) -> Notice {
+    scene.fill(100);
+    once(landfall)?;
+    landfall.configure(&Settings { max_age: "10m", ..scene.settings().max_records(50) });
+    let running = landfall.run();
+    std::thread::sleep(Duration::from_secs(2));
+    let foreign = HandMade::new(&scene.topic, 0, 100, 150);
+    let path = foreign.write(&landfall.lake());
+    let before = std::fs::read(&path).expect("the foreign file");
+    scene.fill_from(100, 50);
+    let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    let mut told = false;
+    let patience = std::time::Instant::now();
+    while !told && patience.elapsed() < Duration::from_secs(15) {
+        std::thread::sleep(Duration::from_millis(100));
+        told = running.errors().contains(&name);
+    }
+    let ended = running.terminate(Duration::from_secs(20));
+    let offsets = landfall.command(&["offsets", "landfall.toml"]);
+    let offsets: serde_json::Value = serde_json::from_str(&offsets.stdout).map_err(|error| error.to_string())?;
+    let committed = offsets[&scene.topic]["0"]["committed"].as_i64();
+    if std::fs::read(&path).expect("the foreign file") != before {
+        return Err("the file of somebody else was overwritten".into());
+    }
+    if committed != Some(100) {
+        return Err(format!("somebody else's file was committed as a batch: {offsets}"));
+    }
+    if told { Ok(()) } else { Err(format!("nobody was told of {name}\n{}", ended.stderr)) }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory").flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_directory(&path, &target);
+        } else if path.is_file() {
+            drop(std::fs::copy(&path, &target).expect("a copy"));
+        }
+    }
+}
+
+/// The unit tests of a package, built as this test was.
+fn unit_tests(package: &str) -> PathBuf {
+    let build = ["test", "--workspace", "--lib", "--no-run", "--locked", "--message-format=json"];
+    let output =
+        Command::new(env!("CARGO")).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).expect("JSON");
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let library = package.replace('-', "_");
+    let mut found = artifacts.filter(|artifact| artifact["target"]["name"] == library.as_str());
+    let executable = found.find_map(|artifact| artifact["executable"].as_str().map(PathBuf::from));
+    executable.unwrap_or_else(|| panic!("no unit tests of {package}"))
+}
+
+#[test]
+fn every_sabotage_below_is_noticed_by_its_unit_test() {
+    for (name, package, test) in UNIT_TESTS {
+        let run = |sabotage: Option<&str>| {
+            let mut command = Command::new(unit_tests(package));
+            command.args([test, "--exact"]).env_remove("LANDFALL_SABOTAGE");
+            sabotage.iter().for_each(|name| _ = command.env("LANDFALL_SABOTAGE", name));
+            String::from_utf8_lossy(&command.output().expect("a test binary").stdout).into_owned()
+        };
+        let honest = run(None);
+        assert!(honest.contains("1 passed; 0 failed"), "{package} {test}:\n{honest}");
+        let broken = run(Some(name));
+        assert!(broken.contains("0 passed; 1 failed"), "{name} is not noticed by {package} {test}:\n{broken}");
+    }
+}
