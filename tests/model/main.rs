@@ -65,7 +65,7 @@ mod two_writers {
 
     #[test]
     fn hold_where_an_offset_has_no_record() {
-        holds("writers, an offset without a record", Writers { empty: 0b010, read_ahead: true, ..PLAIN });
+        holds("writers, 2 offsets, one without a record", Writers { empty: 0b010, joined: true, offsets: 2, ..PLAIN });
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod several_files {
 
     #[test]
     fn parts_encoded_twice() {
-        caught("parts encoded twice", Parts { rows: 3, broken: Broken::PartsEncodedTwice }, "I");
+        caught("parts encoded twice", Parts { rows: 3, broken: Broken::PartsEncodedTwice }, "two parts");
     }
 
     #[test]
