@@ -122,7 +122,7 @@ impl Rebuild {
     }
 
     /// From names and metadata alone: `None` where `--holes removed` may not be chosen.
-    fn from_names(&self, s: &State, removed: bool) -> Option<Record> {
+    fn of_names(&self, s: &State, removed: bool) -> Option<Record> {
         if removed && s.open_when_lost && self.broken != Broken::HolesRemovedWithAnOpenPlan {
             return None;
         }
@@ -160,7 +160,7 @@ impl Rebuild {
             return Vec::new();
         }
         let both = [false, self.removed].into_iter().take(1 + usize::from(self.removed));
-        both.filter_map(|removed| Some((self.from_names(s, removed)?, !removed))).collect()
+        both.filter_map(|removed| Some((self.of_names(s, removed)?, !removed))).collect()
     }
 
     pub(super) fn rebuild(&self, s: &State, steps: &mut Steps<State>) {

@@ -88,14 +88,14 @@ impl Writers {
         }
     }
 
-    /// A swap: won, lost, or answered unclearly; then `unsure` says where the writer looks again.
+    /// A swap to `swapped`: won, lost, or answered unclearly. The writer goes on as `won`, or, where it must look
+    /// again, as `unsure`.
     fn swap(
         &self,
         s: &State,
         p: usize,
         swapped: State,
-        won: Writer,
-        unsure: Writer,
+        (won, unsure): (Writer, Writer),
         what: &str,
         steps: &mut Steps<State>,
     ) {
@@ -115,7 +115,7 @@ impl Writers {
         swapped.next = s.next.max(w.until);
         let won = Writer { pc: if w.ahead { Pc::Put } else { Pc::Read }, version: 0, ..w };
         let unsure = if w.ahead { Writer { pc: Pc::Ahead, version: 0, ..w } } else { IDLE };
-        self.swap(s, p, swapped, won, unsure, &format!("plan [{}, {})", w.from, w.until), steps);
+        self.swap(s, p, swapped, (won, unsure), &format!("plan [{}, {})", w.from, w.until), steps);
     }
 
     fn look(&self, s: &State, p: usize, w: Writer, steps: &mut Steps<State>) {
@@ -212,7 +212,7 @@ impl Writers {
         let what = format!("commit [{}, {}) gap {:#b}", w.from, w.until, w.gaps);
         let committed = (0..swapped.next).find(|o| swapped.planned[*o as usize] != 0).unwrap_or(swapped.next);
         let won = if self.announce { Writer { pc: Pc::Announce, from: committed, ..IDLE } } else { IDLE };
-        self.swap(s, p, swapped, won, unsure, &what, steps);
+        self.swap(s, p, swapped, (won, unsure), &what, steps);
         if self.joined {
             for until in s.next + 1..=self.offsets {
                 let layout = self.layout_of(p);
@@ -220,7 +220,7 @@ impl Writers {
                 both.planned[s.next as usize] = until * 2 + layout;
                 both.next = until;
                 let won = Writer { pc: Pc::Read, from: s.next, until, layout, ..IDLE };
-                self.swap(s, p, both, won, unsure, &format!("{what} and plan [{}, {until})", s.next), steps);
+                self.swap(s, p, both, (won, unsure), &format!("{what} and plan [{}, {until})", s.next), steps);
             }
         }
     }
