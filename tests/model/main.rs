@@ -2,8 +2,10 @@
 //! requests and lost answers can reach is visited and checked. Each rule is also broken on purpose, once, to
 //! show that the model would notice. See `docs/model.md`.
 
+mod births;
 mod lake_store;
 mod parts;
+mod rebuild;
 mod search;
 mod writers;
 
@@ -62,9 +64,8 @@ mod two_writers {
     };
 
     #[test]
-    fn hold_with_gaps_recorded() {
-        holds("writers, gaps recorded", PLAIN);
-        holds("writers, an offset without a record", Writers { empty: 0b010, offsets: 2, ..PLAIN });
+    fn hold_where_an_offset_has_no_record() {
+        holds("writers, 2 offsets, one without a record", Writers { empty: 0b010, joined: true, offsets: 2, ..PLAIN });
     }
 
     #[test]
@@ -233,7 +234,7 @@ mod several_files {
 
     #[test]
     fn parts_encoded_twice() {
-        caught("parts encoded twice", Parts { rows: 3, broken: Broken::PartsEncodedTwice }, "I");
+        caught("parts encoded twice", Parts { rows: 3, broken: Broken::PartsEncodedTwice }, "two parts");
     }
 
     #[test]
@@ -245,5 +246,127 @@ mod several_files {
     fn staged_bytes_removed_before_the_commit() {
         let broken = Broken::StagedBytesRemovedBeforeTheCommit;
         caught("staged bytes removed before the commit", Parts { rows: 3, broken }, "stuck");
+    }
+}
+
+mod first_starts {
+    use super::births::{Births, Broken};
+    use super::{caught, holds};
+
+    fn births(broken: Broken) -> Births {
+        Births { two_stores: false, broken }
+    }
+
+    #[test]
+    fn hold() {
+        holds("births, one store", births(Broken::Nothing));
+        holds("births, a store each", Births { two_stores: true, broken: Broken::Nothing });
+    }
+
+    #[test]
+    fn latest_decided_per_stream() {
+        caught("start = \"latest\" decided per stream", births(Broken::LatestPerStream), "I");
+    }
+
+    #[test]
+    fn mark_before_the_checkpoint() {
+        caught("mark before the checkpoint", births(Broken::MarkBeforeTheCheckpoint), "nothing was lost");
+    }
+
+    #[test]
+    fn plan_before_the_mark() {
+        caught("plan before the mark", births(Broken::PlanBeforeTheMark), "I6");
+    }
+
+    #[test]
+    fn the_mark_taken_for_granted() {
+        caught("the mark taken for granted", births(Broken::MarkTakenForGranted), "I6");
+    }
+
+    #[test]
+    fn mark_looked_up_after_the_checkpoint() {
+        let model = births(Broken::MarkLookedUpAfterTheCheckpoint);
+        caught("mark looked up after the checkpoint", model, "nothing was lost");
+    }
+
+    #[test]
+    fn another_owner_ignored() {
+        let model = Births { two_stores: true, broken: Broken::OwnerIgnored };
+        caught("another owner ignored", model, "two stores");
+    }
+}
+
+mod rebuilds {
+    use super::rebuild::{Broken, Loss, Rebuild};
+    use super::{all, caught, holds};
+
+    const GONE: Rebuild = Rebuild { loss: Loss::Gone, removed: false, retention: 0, broken: Broken::Nothing };
+
+    #[test]
+    fn hold_when_the_store_is_gone() {
+        holds("rebuild, store gone, retention", Rebuild { retention: if all() { 3 } else { 1 }, ..GONE });
+        holds("rebuild, store gone, files moved away", Rebuild { removed: true, retention: u8::from(all()), ..GONE });
+    }
+
+    #[test]
+    fn hold_when_a_copy_is_put_back() {
+        holds("rebuild, an old copy put back", Rebuild { loss: Loss::Restored, removed: all(), ..GONE });
+    }
+
+    #[test]
+    fn hold_when_another_owner_takes_over() {
+        let taken = Rebuild { loss: Loss::TakenOver, ..GONE };
+        holds("rebuild, taken over", Rebuild { retention: if all() { 3 } else { 1 }, ..taken });
+        holds(
+            "rebuild, taken over, files moved away",
+            Rebuild { removed: true, retention: if all() { 3 } else { 0 }, ..taken },
+        );
+    }
+
+    #[test]
+    fn rebuild_that_ignores_holes_before_the_first_name() {
+        let model = Rebuild { broken: Broken::HolesBeforeTheFirstNameIgnored, ..GONE };
+        caught("rebuild that ignores holes before the first name", model, "lost");
+    }
+
+    #[test]
+    fn rebuild_before_the_owners_object() {
+        let broken = Broken::RebuildBeforeTheOwnersObject;
+        caught("rebuild before the owner's object", Rebuild { loss: Loss::TakenOver, broken, ..GONE }, "I2");
+    }
+
+    #[test]
+    fn no_owner_in_the_path() {
+        caught("no owner in the path", Rebuild { broken: Broken::NoOwnerInThePath, ..GONE }, "overlap");
+    }
+
+    #[test]
+    fn holes_removed_with_an_open_plan() {
+        let model = Rebuild { removed: true, broken: Broken::HolesRemovedWithAnOpenPlan, ..GONE };
+        caught("--holes removed with an open plan", model, "lost");
+    }
+
+    #[test]
+    fn rebuild_while_puts_are_under_way() {
+        let model = Rebuild { broken: Broken::RebuildWhilePutsAreUnderWay, ..GONE };
+        caught("rebuild while puts are under way", model, "I2");
+    }
+
+    #[test]
+    fn names_alone_in_a_take_over() {
+        let broken = Broken::NamesAloneInATakeOver;
+        caught("names alone in a take-over", Rebuild { loss: Loss::TakenOver, broken, ..GONE }, "I2");
+    }
+
+    #[test]
+    fn the_tree_of_a_late_create_believed() {
+        let model = Rebuild { broken: Broken::TreeOfALateCreateBelieved, ..GONE };
+        caught("the tree of a late create believed", model, "overlap");
+    }
+
+    #[test]
+    fn a_file_of_an_open_plan_moved_away() {
+        let model = Rebuild { loss: Loss::TakenOver, removed: true, broken: Broken::MoveBelowNext, ..GONE };
+        caught("a file of an open plan moved away", model, "again");
     }
 }
