@@ -9,8 +9,8 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
 use landfall_sink::{
-    BatchWriter, Collected, CollectingWriter, Head, Isolation, Landed, Layout, OffsetRange, Plan, Sink, SinkError, Span,
-    Stream,
+    BatchWriter, Collected, CollectingWriter, Head, Isolation, Landed, Layout, OffsetRange, Plan, Sink, SinkError,
+    Span, Stream,
 };
 
 /// One planned range and its rows.

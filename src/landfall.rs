@@ -85,7 +85,8 @@ impl Landfall {
         };
         let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
         let about = about(&config);
-        let lock = lake.lock(&format!("landfall with the checkpoint store {}", about.path)).map_err(LandfallError::Held)?;
+        let lock =
+            lake.lock(&format!("landfall with the checkpoint store {}", about.path)).map_err(LandfallError::Held)?;
         let lake: Arc<dyn Lake> = Arc::new(lake);
         let origin = Arc::new(Origin::claim(lake.clone(), store.as_ref(), about).await?);
         lake.sweep().await?;
@@ -156,7 +157,12 @@ impl Landfall {
     }
 
     /// Lands with a sink of one's own, made for this lake's id ([`Landfall::lake_id`]).
-    pub async fn run_sink(&self, sink: Arc<dyn Sink>, mode: Mode, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    pub async fn run_sink(
+        &self,
+        sink: Arc<dyn Sink>,
+        mode: Mode,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
         let desk = Arc::new(self.desk(&sink));
         let serving = self.state_lock.clone().map(|lock| holder::serve(lock, desk)).transpose();
         let _server = serving.map_err(|error| RunError::Fatal(error.to_string()))?;
@@ -187,7 +193,12 @@ impl Landfall {
 
     /// Gives `work` every batch, and commits it when `work` is done. An error is tried again with the
     /// same range; several batches of different streams may be at work at once.
-    pub async fn for_each_batch<F, W>(&self, mode: Mode, work: F, stop: impl Future<Output = ()>) -> Result<(), RunError>
+    pub async fn for_each_batch<F, W>(
+        &self,
+        mode: Mode,
+        work: F,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), RunError>
     where
         F: Fn(Batch) -> W + Send + Sync + 'static,
         W: Future<Output = Result<(), anyhow::Error>> + Send + 'static,

@@ -14,7 +14,7 @@ impl From<StoreError> for Failure {
             StoreError::Locked { .. } => Failure::new(Exit::Owned, &error)
                 .way_out("stop that process, or give this one a lake and a store of its own"),
             // Its message says what to do.
-            StoreError::Refused { .. } => Failure::new(Exit::Failure, &error),
+            StoreError::Refused { .. } => Failure::new(Exit::Io, &error),
         }
     }
 }
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(held.code, Exit::Owned);
         assert!(held.what.contains("process 7") && held.hint.is_some());
         let (store, message) = store();
-        assert_eq!(Failure::from(StoreError::Refused { store, message }).code, Exit::Failure);
+        assert_eq!(Failure::from(StoreError::Refused { store, message }).code, Exit::Io);
         assert_eq!(Failure::from(LakeError::refused("/lake", "permission denied")).code, Exit::Io);
         assert_eq!(Failure::from(SinkError::Fenced("x".into())).code, Exit::Owned);
         assert_eq!(Failure::from(SinkError::Conflict("x".into())).code, Exit::Failure);

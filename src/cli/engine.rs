@@ -2,13 +2,10 @@
 
 use std::future::Future;
 
-use landfall_lake::LakeError;
-use landfall_sink::SinkError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Failure};
 use crate::LandfallError;
-use crate::checkpoint::StoreError;
 use crate::kafka::KafkaError;
 use crate::origin::OriginError;
 use crate::supervisor::RunError;
@@ -67,28 +64,6 @@ impl From<KafkaError> for Failure {
                 .way_out("check the credentials in [kafka.properties] and the permissions of this principal"),
             _ => Failure::new(Exit::Failure, error),
         }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        match error {
-            StoreError::Locked { .. } => Failure::new(Exit::Owned, error)
-                .way_out("end that process first; `landfall status` can ask it while it runs"),
-            _ => Failure::new(Exit::Io, error),
-        }
-    }
-}
-
-impl From<LakeError> for Failure {
-    fn from(error: LakeError) -> Failure {
-        Failure::new(Exit::Io, error)
-    }
-}
-
-impl From<SinkError> for Failure {
-    fn from(error: SinkError) -> Failure {
-        Failure::new(Exit::Io, error)
     }
 }
 

@@ -7,9 +7,9 @@ use clap::Args;
 use landfall_sink::Span;
 use serde::Serialize;
 
-use super::table::{Table, bytes, number};
 use super::engine::{block_on, stopped};
 use super::progress::{Bar, Progress};
+use super::table::{Table, bytes, number};
 use super::{ConfigArg, Console, Exit, Failure, Render};
 use crate::Landfall;
 use crate::config::Config;

@@ -18,8 +18,8 @@ use rand::rngs::StdRng;
 
 use crate::ambient;
 use crate::kafka::playground::{KEPT_PER_PARTITION, Outgoing, Playground, PlaygroundProducer};
-pub use child::DIE_WITH_PARENT;
 use child::Child;
+pub use child::DIE_WITH_PARENT;
 use journal::Journal;
 
 pub use journal::Verdict;
@@ -188,7 +188,8 @@ fn sell(
     while open.load(Ordering::Relaxed) {
         let due = (began.elapsed().as_secs_f64() * f64::from(rate)) as u64;
         // The broker forgets what is not landed in time: wait for the lake instead of outrunning it.
-        let waiting = i64::try_from(journal.produced()).unwrap_or(0) - i64::try_from(landed_offsets(lake).0).unwrap_or(0);
+        let waiting =
+            i64::try_from(journal.produced()).unwrap_or(0) - i64::try_from(landed_offsets(lake).0).unwrap_or(0);
         while sequence < due && waiting < MOST_WAITING && open.load(Ordering::Relaxed) {
             let event = events::next(&mut rng, sequence, ambient::now_ms());
             let headers: Vec<(&str, Option<&[u8]>)> =

@@ -25,7 +25,8 @@ pub struct Playground {
 
 impl Playground {
     pub fn start() -> Result<Playground, KafkaError> {
-        let cluster = MockCluster::new(1).map_err(|error| KafkaError::Other(format!("the in-process broker: {error}")))?;
+        let cluster =
+            MockCluster::new(1).map_err(|error| KafkaError::Other(format!("the in-process broker: {error}")))?;
         Ok(Playground { cluster })
     }
 

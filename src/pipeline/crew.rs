@@ -74,7 +74,9 @@ impl Crew {
 
     /// The reading has ended by itself.
     pub fn ended(&self, worker: WorkerId, id: u64) {
-        self.with(worker, |seat| drop(seat.readings.remove(&id)));
+        self.with(worker, |seat| {
+            seat.readings.remove(&id);
+        });
     }
 
     /// Ends a reading; what it read is thrown away.
@@ -97,8 +99,7 @@ impl Crew {
     /// Ends every worker; what they have not sealed is thrown away.
     pub fn dismiss(&self) {
         let seats = std::mem::take(&mut *self.seats.lock().unwrap_or_else(PoisonError::into_inner));
-        let threads: BTreeMap<usize, JoinHandle<()>> =
-            seats.into_iter().map(|seat| seat.thread).enumerate().collect();
+        let threads: BTreeMap<usize, JoinHandle<()>> = seats.into_iter().map(|seat| seat.thread).enumerate().collect();
         for (number, thread) in threads {
             if thread.join().is_err() {
                 tracing::error!("worker {number} panicked");

@@ -102,7 +102,9 @@ async fn answer(kafka: Kafka, mut inbox: mpsc::UnboundedReceiver<(String, Answer
                 Err(error) => Err(error.clone()),
             };
             if matches!(id, Ok(TopicId::Unsupported)) && !told.swap(true, Ordering::Relaxed) {
-                tracing::warn!("this broker has no topic ids: a topic that is re-created can not be told from the old one");
+                tracing::warn!(
+                    "this broker has no topic ids: a topic that is re-created can not be told from the old one"
+                );
             }
             askers.into_iter().for_each(|asker| drop(asker.send(id.clone())));
         }

@@ -43,8 +43,7 @@ pub fn judge(expected: i64, ends: Ends) -> Verdict {
 /// Asks the broker for both ends.
 pub async fn ends(kafka: &Kafka, stream: &Stream, isolation: Isolation) -> Result<Ends, Trouble> {
     let kafka = kafka.clone();
-    let asks =
-        [At::Start, At::End].map(|at| (stream.topic.clone(), stream.partition, at)).to_vec();
+    let asks = [At::Start, At::End].map(|at| (stream.topic.clone(), stream.partition, at)).to_vec();
     let asked = tokio::task::spawn_blocking(move || kafka.list_offsets(&asks, isolation, super::ASK_TIMEOUT)).await;
     let mut answers = asked.map_err(|error| Trouble::again(error.to_string()))??;
     let (Some(end), Some(start)) = (answers.pop(), answers.pop()) else {

@@ -64,7 +64,10 @@ pub enum Outcome {
     Done,
     /// It was asked to end; what is planned is finished later.
     Drained,
-    Stopped { why: String, way_out: String },
+    Stopped {
+        why: String,
+        way_out: String,
+    },
 }
 
 pub struct StreamTask {
@@ -305,7 +308,13 @@ impl StreamTask {
             self.swap(|old, nonce| old.commit(landed.span, &landed.gaps, nonce)).await?;
         }
         land::fail_here("pipeline.after_commit")?;
-        tracing::debug!("{} committed: {} rows, {} bytes in {}", self.stream.range(landed.span), landed.rows, landed.bytes, landed.name);
+        tracing::debug!(
+            "{} committed: {} rows, {} bytes in {}",
+            self.stream.range(landed.span),
+            landed.rows,
+            landed.bytes,
+            landed.name
+        );
         self.learned.observe(landed.span, landed.bytes);
         self.works.board.landed(&landed);
         drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
@@ -313,11 +322,16 @@ impl StreamTask {
     }
 
     /// One change of the checkpoint, retried where it is unknown whether it happened.
-    async fn swap(&mut self, change: impl Fn(&Checkpoint, String) -> Result<Checkpoint, Refusal>) -> Result<(), Trouble> {
+    async fn swap(
+        &mut self,
+        change: impl Fn(&Checkpoint, String) -> Result<Checkpoint, Refusal>,
+    ) -> Result<(), Trouble> {
         let new = change(&self.checkpoint, ambient::random_id())?;
         match self.works.store.swap(Some(self.checkpoint.version), &new).await {
             Ok(Swap::Won) => {}
-            Ok(Swap::Lost) => return Err(Trouble::again(format!("{}: its checkpoint was changed by another", self.stream))),
+            Ok(Swap::Lost) => {
+                return Err(Trouble::again(format!("{}: its checkpoint was changed by another", self.stream)));
+            }
             Err(StoreError::Unknown { store, message }) => {
                 let found = self.works.store.load(&self.stream).await?;
                 if found.as_ref().map(|found| &found.nonce) != Some(&new.nonce) {

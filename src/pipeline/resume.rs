@@ -83,7 +83,10 @@ impl StreamTask {
         if self.works.on_gap == OnGap::Fail {
             return Err(judge::gap_stop(&self.stream, gap));
         }
-        tracing::warn!("{}: recorded as a gap: Kafka dropped these records before they were read", self.stream.range(gap));
+        tracing::warn!(
+            "{}: recorded as a gap: Kafka dropped these records before they were read",
+            self.stream.range(gap)
+        );
         let layout = self.works.sink.layout().digest();
         self.plan(gap, None, layout).await
     }

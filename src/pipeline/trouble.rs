@@ -35,7 +35,9 @@ impl From<SinkError> for Trouble {
                 "nothing was overwritten; find out who wrote it, and `landfall verify` what stands there",
             ),
             SinkError::Fenced(why) => Trouble::Fatal(why),
-            SinkError::Refused(why) => Trouble::stop(why, "see the message; the range stays planned and nothing is lost"),
+            SinkError::Refused(why) => {
+                Trouble::stop(why, "see the message; the range stays planned and nothing is lost")
+            }
         }
     }
 }

@@ -14,9 +14,14 @@ use crate::checkpoint::Checkpoint;
 pub enum Activity {
     Landing,
     /// Goes on by itself as soon as the reason is gone.
-    Waiting { why: String },
+    Waiting {
+        why: String,
+    },
     /// Needs somebody.
-    Stopped { why: String, way_out: String },
+    Stopped {
+        why: String,
+        way_out: String,
+    },
     /// `--once`: it is where it was to get.
     Done,
 }

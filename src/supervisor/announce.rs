@@ -35,8 +35,10 @@ pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::U
                 () = &mut period => break true,
             }
         };
-        let offsets: Vec<(String, i32, i64)> =
-            std::mem::take(&mut newest).into_iter().map(|((topic, partition), offset)| (topic, partition, offset)).collect();
+        let offsets: Vec<(String, i32, i64)> = std::mem::take(&mut newest)
+            .into_iter()
+            .map(|((topic, partition), offset)| (topic, partition, offset))
+            .collect();
         if !offsets.is_empty() {
             let (name, lake) = (group.name.clone(), group.lake.clone());
             let done = blocking(&kafka, move |kafka| kafka.announce(&name, &offsets, &lake)).await;

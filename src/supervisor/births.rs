@@ -126,8 +126,7 @@ impl Run {
             TopicId::Missing => return Ok(()),
             TopicId::Failed(error) => return Err(error.into()),
         };
-        let Identity { topic_id, adopted } =
-            self.plant.origin.identify(cluster, &topic.name, shown.as_deref()).await?;
+        let Identity { topic_id, adopted } = self.plant.origin.identify(cluster, &topic.name, shown.as_deref()).await?;
         let streams: Vec<Stream> = (0..topic.partitions)
             .filter(|partition| !self.known.contains_key(&(topic.name.clone(), *partition)))
             .map(|partition| Stream {
@@ -160,7 +159,12 @@ impl Run {
         Ok(())
     }
 
-    async fn be_born(&self, stream: &Stream, genesis: &Genesis, adopted: Option<&str>) -> Result<Checkpoint, OriginError> {
+    async fn be_born(
+        &self,
+        stream: &Stream,
+        genesis: &Genesis,
+        adopted: Option<&str>,
+    ) -> Result<Checkpoint, OriginError> {
         let plant = &self.plant;
         let (origin, store, sink) = (plant.origin.as_ref(), plant.store.as_ref(), plant.sink.as_ref());
         let checkpoint = origin::birth(origin, store, sink, stream, genesis, adopted).await?;
@@ -182,7 +186,9 @@ impl Run {
         };
         let isolation = self.plant.sink.layout().isolation;
         let first = resolve_start(&self.works.kafka, &topic.name, topic.partitions, &start, isolation).await?;
-        Ok(origin.freeze_genesis(Genesis::new(cluster, &topic.name, topic_id.map(str::to_owned), first, start_text(&start))).await?)
+        Ok(origin
+            .freeze_genesis(Genesis::new(cluster, &topic.name, topic_id.map(str::to_owned), first, start_text(&start)))
+            .await?)
     }
 
     pub(super) async fn ask_ends(&self, streams: &[Stream]) -> Result<Vec<(Ends, Instant)>, RunError> {

@@ -61,7 +61,9 @@ impl Desk {
     ) -> Result<Checkpoint, StoreError> {
         let refused = |message: String| StoreError::Refused { store: self.store.id().to_owned(), message };
         let old = self.find(topic, partition, span).await?;
-        let old = old.ok_or_else(|| refused(format!("{topic}/{partition} has no checkpoint here; `landfall status` lists the streams")))?;
+        let old = old.ok_or_else(|| {
+            refused(format!("{topic}/{partition} has no checkpoint here; `landfall status` lists the streams"))
+        })?;
         let new = old.resolve(span, decision, &self.layout, ambient::random_id());
         let new = new.map_err(|refusal| refused(refusal.to_string()))?;
         match self.store.swap(Some(old.version), &new).await? {
