@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use landfall_lake::{Lake, LocalLake};
 use landfall_sink::{Layout, Resolution, Sink, Span};
-use landfall_sink_files::{self as files, ParquetOptions, ParquetSink};
 
 use crate::batch::{Batch, ForEach};
 use crate::checkpoint::lock::StateLock;
 use crate::checkpoint::{Checkpoint, CheckpointStore, MemoryStore, SledStore, StoreError, holder};
-use crate::config::{Codec, Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
+use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
+use crate::files;
 use crate::kafka::{Kafka, KafkaError, Selection, Settings, SettingsError};
 use crate::origin::{Origin, OriginError, OwnerAbout};
 use crate::pipeline;
@@ -142,8 +142,7 @@ impl Landfall {
 
     /// The sink that the configuration names.
     pub fn sink(&self) -> Result<Arc<dyn Sink>, RunError> {
-        let sink = ParquetSink::new(self.lake.clone(), Arc::new(self.layout()), parquet_options(&self.config));
-        Ok(Arc::new(sink.map_err(|error| RunError::Fatal(error.to_string()))?))
+        files::sink(&self.config, &self.lake, self.layout()).map_err(|error| RunError::Fatal(error.to_string()))
     }
 
     /// Lands in the lake until `stop` is ready; then finishes what is under way.
@@ -264,23 +263,6 @@ fn about(config: &Config) -> OwnerAbout {
 
 /// Files being synced and linked at once.
 const IO_THREADS: usize = 4;
-
-fn parquet_options(config: &Config) -> ParquetOptions {
-    let parquet = &config.lake.parquet;
-    let codec = match parquet.codec {
-        Codec::Zstd => files::Codec::Zstd,
-        Codec::Snappy => files::Codec::Snappy,
-        Codec::Lz4 => files::Codec::Lz4,
-        Codec::None => files::Codec::None,
-    };
-    ParquetOptions {
-        codec,
-        level: parquet.level,
-        row_group_bytes: usize::try_from(parquet.row_group_size).unwrap_or(usize::MAX),
-        version: env!("CARGO_PKG_VERSION").into(),
-        ..ParquetOptions::default()
-    }
-}
 
 /// Settings, one call each; what is not set has the default of the configuration file.
 #[derive(Debug, Clone, Default)]

@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod files;
 pub mod kafka;
 mod landfall;
 pub mod origin;

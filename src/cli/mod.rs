@@ -23,6 +23,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+mod view;
 
 use std::io;
 use std::process::ExitCode;

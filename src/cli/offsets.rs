@@ -7,7 +7,10 @@ use landfall_sink::Span;
 use serde::Serialize;
 
 use super::table::{Table, number, spans};
-use super::{Console, Exit, Failure, Render, Target, TargetArg, not_wired};
+use super::engine::block_on;
+use super::view::{self, View};
+use super::{Console, Exit, Failure, Render, Target, TargetArg};
+use crate::checkpoint::holder::open_or_ask;
 
 /// Prints where the batch view ends, as JSON, to start a speed layer there
 #[derive(Debug, Args)]
@@ -63,8 +66,22 @@ pub fn run(args: &OffsetsArgs, console: &Console) -> Result<Exit, Failure> {
 }
 
 /// Asks the holder of the store, the store itself, or the files.
-fn ask(_target: &Target) -> Result<Offsets, Failure> {
-    Err(not_wired("offsets"))
+fn ask(target: &Target) -> Result<Offsets, Failure> {
+    let views: Vec<View> = block_on(async {
+        match target {
+            Target::Config(config) => {
+                let inspection = open_or_ask(&config.checkpoint.path).await?;
+                Ok(inspection.checkpoints().await?.into_iter().map(View::from).collect())
+            }
+            Target::Lake(url) => view::of_lake(url).await,
+        }
+    })?;
+    let mut offsets = Offsets::default();
+    for View { stream, next, committed, planned, .. } in views {
+        let partitions = offsets.0.entry(stream.topic).or_default();
+        partitions.insert(stream.partition, OffsetsEntry { next, committed, planned });
+    }
+    Ok(offsets)
 }
 
 #[cfg(test)]

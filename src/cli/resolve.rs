@@ -5,7 +5,11 @@ use landfall_sink::{Resolution, Span};
 use serde::Serialize;
 
 use super::target::parse_range;
-use super::{ConfigArg, Console, Exit, Failure, Render, StreamName, not_wired};
+use super::engine::block_on;
+use super::{ConfigArg, Console, Exit, Failure, Render, StreamName};
+use crate::Landfall;
+use crate::checkpoint::holder::{Inspection, Resolve, open_or_ask};
+use crate::checkpoint::{Checkpoint, StoreError};
 use crate::config::Config;
 
 /// Decides about an exact range of a stopped stream that can never be read again
@@ -83,13 +87,58 @@ impl Render for Resolved {
 
 pub fn run(args: &ResolveArgs, console: &Console) -> Result<Exit, Failure> {
     let config = args.config.load(console.env())?;
-    console.show(&decide(&config, &args.stream, args.range, args.decision.into())?)?;
+    console.show(&decide(&config, &args.stream, args.range, args.decision)?)?;
     Ok(Exit::Done)
 }
 
 /// Stores the decision, through the holder of the store if there is one.
-fn decide(_: &Config, _: &StreamName, _: Span, _: Resolution) -> Result<Resolved, Failure> {
-    Err(not_wired("resolve"))
+fn decide(config: &Config, stream: &StreamName, range: Span, decision: Decision) -> Result<Resolved, Failure> {
+    let StreamName { topic, partition } = stream.clone();
+    let resolution = Resolution::from(decision);
+    let resolved = |already| Resolved {
+        topic: topic.clone(),
+        partition,
+        from: range.from,
+        until: range.until,
+        decision,
+        already,
+    };
+    block_on(async {
+        let inspection = open_or_ask(&config.checkpoint.path).await?;
+        let stands = |checkpoint: &Checkpoint| {
+            let same = checkpoint.stream.topic == topic && checkpoint.stream.partition == partition;
+            same && checkpoint.open_plan(range).is_some_and(|plan| plan.resolved == Some(resolution))
+        };
+        if inspection.checkpoints().await?.iter().any(stands) {
+            return Ok(resolved(true));
+        }
+        match inspection {
+            Inspection::Running(client) => {
+                let resolve = Resolve { topic: topic.clone(), partition, span: range, decision: resolution };
+                client.resolve(resolve).await.map_err(refused)?;
+            }
+            Inspection::Idle(store) => {
+                drop(store);
+                let landfall = Landfall::open(config.clone()).await?;
+                landfall.resolve(&topic, partition, range, resolution).await?;
+            }
+            Inspection::Absent => {
+                let path = config.checkpoint.path.display();
+                return Err(Failure::new(Exit::Failure, format!("there is no checkpoint store at {path}"))
+                    .way_out("correct checkpoint.path; `landfall status` lists the streams that are known"));
+            }
+        }
+        Ok(resolved(false))
+    })
+}
+
+/// A refusal is the answer to the question, not a fault of a disk.
+fn refused(error: StoreError) -> Failure {
+    match error {
+        StoreError::Refused { message, .. } => Failure::new(Exit::Failure, message)
+            .way_out("`landfall status` shows the open ranges of each stream, and `next`"),
+        error => error.into(),
+    }
 }
 
 #[cfg(test)]

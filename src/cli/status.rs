@@ -1,11 +1,18 @@
 //! `landfall status`: where every partition stands.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use landfall_sink::Span;
+use landfall_sink::{Span, Stream};
 use serde::Serialize;
 
 use super::table::{Table, number, or_dash, spans};
-use super::{Console, Exit, Failure, Render, Target, TargetArg, not_wired};
+use super::engine::block_on;
+use super::view::{self, View};
+use super::{Console, Exit, Failure, Render, Target, TargetArg};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::holder::{Client, Inspection, open_or_ask};
+use crate::status::{Activity, StreamStatus};
 
 /// Shows where every partition stands: next, committed, planned, lag, gaps
 #[derive(Debug, Args)]
@@ -114,8 +121,73 @@ pub fn run(args: &StatusArgs, console: &Console) -> Result<Exit, Failure> {
 }
 
 /// Asks the holder of the store, the store itself, or the files.
-fn ask(_target: &Target) -> Result<Status, Failure> {
-    Err(not_wired("status"))
+fn ask(target: &Target) -> Result<Status, Failure> {
+    let streams = block_on(async {
+        match target {
+            Target::Config(config) => match open_or_ask(&config.checkpoint.path).await? {
+                Inspection::Running(client) => running(&client).await,
+                idle => Ok(idle.checkpoints().await?.into_iter().map(of_checkpoint).collect()),
+            },
+            Target::Lake(url) => Ok(view::of_lake(url).await?.into_iter().map(of_view).collect()),
+        }
+    })?;
+    Ok(Status { streams })
+}
+
+/// The holder knows more than its records say: what it waits for, and where Kafka's ends are.
+async fn running(client: &Client) -> Result<Vec<StatusRow>, Failure> {
+    let told = client.status().await?;
+    let live: Vec<StreamStatus> = serde_json::from_value(told)
+        .map_err(|error| Failure::new(Exit::Failure, format!("the running landfall answers in another way: {error}")))?;
+    let live: BTreeMap<Stream, StreamStatus> = live.into_iter().map(|row| (row.stream.clone(), row)).collect();
+    let row = |checkpoint: Checkpoint| match live.get(&checkpoint.stream) {
+        Some(status) => of_status(status),
+        None => of_checkpoint(checkpoint),
+    };
+    Ok(client.checkpoints().await?.into_iter().map(row).collect())
+}
+
+fn of_status(status: &StreamStatus) -> StatusRow {
+    let lag = status.lag();
+    let (state, reason) = match &status.activity {
+        Activity::Stopped { why, way_out } => (StreamState::Stopped, Some(format!("{why}; {way_out}"))),
+        Activity::Waiting { why } => (StreamState::Waiting, Some(why.clone())),
+        Activity::Landing | Activity::Done if lag == Some(0) => (StreamState::Idle, None),
+        Activity::Landing | Activity::Done => (StreamState::Landing, None),
+    };
+    StatusRow {
+        topic: status.stream.topic.clone(),
+        partition: status.stream.partition,
+        genesis: status.genesis,
+        next: status.next,
+        committed: status.committed,
+        planned: status.planned.clone(),
+        end: status.end,
+        lag,
+        gaps: status.gaps.clone(),
+        state,
+        reason,
+    }
+}
+
+fn of_checkpoint(checkpoint: Checkpoint) -> StatusRow {
+    of_view(View::from(checkpoint))
+}
+
+fn of_view(view: View) -> StatusRow {
+    StatusRow {
+        topic: view.stream.topic,
+        partition: view.stream.partition,
+        genesis: view.genesis,
+        next: view.next,
+        committed: view.committed,
+        planned: view.planned,
+        end: None,
+        lag: None,
+        gaps: view.gaps,
+        state: StreamState::Unknown,
+        reason: None,
+    }
 }
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use landfall_lake::LocalLake;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::ambient;
+use crate::files;
 use crate::kafka::playground::{KEPT_PER_PARTITION, Outgoing, Playground, PlaygroundProducer};
 use child::Child;
 pub use child::DIE_WITH_PARENT;
@@ -271,7 +271,6 @@ fn settle(dir: &Path, config: &Path, journal: &Journal, kills: u32, elapsed: Dur
     let lake = dir.join("lake");
     let (_, names) = landed_offsets(&lake);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let open = LocalLake::open(&lake, 1)?;
     let mut rows = Vec::new();
     let mut bytes = 0;
     for name in &names {
@@ -282,8 +281,8 @@ fn settle(dir: &Path, config: &Path, journal: &Journal, kills: u32, elapsed: Dur
         };
         bytes += std::fs::metadata(lake.join(name))?.len();
         let key = (topic.to_owned(), partition);
-        let mut row = |offset: i64, _crc: u32| rows.push((key.clone(), offset));
-        runtime.block_on(landfall_sink_files::each_row(&open, name, &mut row))?;
+        let offsets = runtime.block_on(files::offsets(&lake, name))?;
+        rows.extend(offsets.into_iter().map(|offset| (key.clone(), offset)));
     }
     let verdict = journal.judge(rows.into_iter());
     if let Some(failure) = journal.failures().first() {
