@@ -93,6 +93,8 @@ pub struct StreamTask {
     /// When `next` last moved.
     moved: Instant,
     truncated_since: Option<Instant>,
+    /// Since when `--once` makes no progress.
+    stuck: Option<Instant>,
     faults: u32,
 }
 
@@ -100,6 +102,8 @@ pub struct StreamTask {
 struct UnderWay {
     worker: WorkerId,
     steer: Arc<Steer>,
+    /// The plan that it executes; `None` while it reads ahead of its plans.
+    plan: Option<Span>,
 }
 
 impl StreamTask {
@@ -128,6 +132,7 @@ impl StreamTask {
             log_start: 0,
             moved: Instant::now(),
             truncated_since: None,
+            stuck: None,
             faults: 0,
         }
     }
@@ -141,12 +146,18 @@ impl StreamTask {
             self.settle().await;
             if self.checkpoint.version != before {
                 pause = MIN_PAUSE;
+                self.stuck = None;
             }
             match ended {
                 Ok(outcome) => return outcome,
+                Err(Trouble::Anew) => {}
                 Err(Trouble::Again(why)) => {
                     if self.works.is_draining() {
                         return Outcome::Drained;
+                    }
+                    if self.target.is_some() && self.stuck.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                        let why = format!("{}: {why}; given up after {PATIENCE:?} without progress", self.stream);
+                        return Outcome::Stopped { why, way_out: "run it again when that is mended: nothing is lost".into() };
                     }
                     self.wait(&why, pause).await;
                     pause = (pause * 2).min(MAX_PAUSE);
@@ -171,6 +182,9 @@ impl StreamTask {
         self.works.identity.verify(&self.stream, self.checkpoint.adopted_topic_id.as_deref()).await?;
         loop {
             self.heed_ends()?;
+            if self.works.is_draining() {
+                self.stop_reading_ahead();
+            }
             self.resume_plans().await?;
             self.share_backlog().await?;
             self.read_ahead().await?;
@@ -366,12 +380,11 @@ impl StreamTask {
 
     async fn wait(&mut self, why: &str, pause: Duration) {
         let waiting = Activity::Waiting { why: why.to_owned() };
-        if !why.is_empty() && self.works.board.activity(&self.stream, waiting) {
+        if self.works.board.activity(&self.stream, waiting) {
             tracing::warn!("{}: {why}; waiting, and going on by itself", self.stream);
         }
-        let pause = if why.is_empty() { Duration::ZERO } else { ambient::jitter(pause) };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(ambient::jitter(pause)) => {}
             _ = self.phase.changed() => {}
         }
     }
@@ -407,12 +420,15 @@ impl StreamTask {
         let told = match &done {
             Ok(()) => Ok(self.checkpoint.clone()),
             Err(Trouble::Again(why) | Trouble::Fatal(why) | Trouble::Stop { why, .. }) => Err(why.clone()),
+            Err(Trouble::Anew) => Err("the stream has changed meanwhile: look again".to_owned()),
         };
         drop(answer.send(told));
-        // Whatever is under way was planned before the decision: begin again from the checkpoint.
-        Err(Trouble::again(""))
+        // Whatever is under way was planned before the decision.
+        Err(Trouble::Anew)
     }
 }
 
+/// How long `--once` tries without any progress.
+const PATIENCE: Duration = Duration::from_secs(60);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(10);

@@ -56,7 +56,7 @@ impl StreamTask {
         }
         let epoch = if gaps.is_empty() { planned.from_epoch } else { None };
         let head = Head { stream: self.stream.clone(), from: span.from, layout: plan.layout.clone() };
-        self.start_reading(head, Steer::whole(span), gap.until.max(span.from), epoch, gaps).await?;
+        self.start_reading(head, Some(plan.span), Steer::whole(span), gap.until.max(span.from), epoch, gaps).await?;
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl StreamTask {
     pub(super) async fn read_ahead(&mut self) -> Result<(), Trouble> {
         let next = self.checkpoint.next;
         let there = self.target.is_some_and(|target| next >= target);
-        let reads_on = self.readings.values().any(|under| !under.steer.course().whole);
+        let reads_on = self.readings.values().any(|under| under.plan.is_none());
         let is_full = self.unlanded.load(std::sync::atomic::Ordering::Acquire) >= self.most_open_plans();
         if there || reads_on || is_full || self.works.is_draining() || !self.heard.is_empty() {
             return Ok(());
@@ -74,7 +74,7 @@ impl StreamTask {
         }
         let head = Head { stream: self.stream.clone(), from: next, layout: self.works.sink.layout() };
         let steer = Steer::open(next, self.target);
-        self.start_reading(head, steer, next, self.checkpoint.next_epoch, Vec::new()).await?;
+        self.start_reading(head, None, steer, next, self.checkpoint.next_epoch, Vec::new()).await?;
         Ok(())
     }
 
@@ -102,6 +102,7 @@ impl StreamTask {
     pub(super) async fn start_reading(
         &mut self,
         head: Head,
+        plan: Option<Span>,
         steer: std::sync::Arc<Steer>,
         start_at: i64,
         from_epoch: Option<i32>,
@@ -123,17 +124,24 @@ impl StreamTask {
             most_unlanded: self.most_open_plans(),
             reports: self.said.clone(),
         };
-        self.readings.insert(id, UnderWay { worker, steer });
+        self.readings.insert(id, UnderWay { worker, steer, plan });
         self.works.crew.read(worker, reading);
         Ok(true)
     }
 
     fn is_under_way(&self, span: Span) -> bool {
-        let reads = |under: &UnderWay| {
-            let course = under.steer.course();
-            course.whole && course.from == span.from && course.stop == Some(span.until)
-        };
-        self.landing_spans.contains(&span) || self.readings.values().any(reads)
+        self.landing_spans.contains(&span) || self.readings.values().any(|under| under.plan == Some(span))
+    }
+
+    /// No new plan while the process drains: what is read ahead of its plan is thrown away.
+    pub(super) fn stop_reading_ahead(&mut self) {
+        let ahead: Vec<u64> =
+            self.readings.iter().filter(|(_, under)| under.plan.is_none()).map(|(id, _)| *id).collect();
+        for id in ahead {
+            if let Some(under) = self.readings.remove(&id) {
+                self.works.crew.cancel(under.worker, id);
+            }
+        }
     }
 
     /// What a fault of a reading means.
@@ -170,7 +178,7 @@ impl StreamTask {
         self.works.remember_ends(&self.stream, ends, asked);
         self.heed_ends()?;
         if self.log_start > self.checkpoint.committed() {
-            return Err(Trouble::again(""));
+            return Err(Trouble::Anew);
         }
         if let Fault::OutOfRange(message) = fault
             && self.faults >= SAME_FAULT

@@ -36,12 +36,13 @@ impl StreamTask {
             self.learn();
             let next = self.checkpoint.next;
             let Some(piece) = self.learned.piece(&self.works.roll, next, end) else { return Ok(()) };
-            match self.open_reading() {
-                Some(steer) => {
+            match self.readings.values_mut().find(|under| under.plan.is_none()) {
+                Some(under) => {
                     // The batch under way becomes the first piece, unless the worker was faster.
-                    if !steer.freeze(piece) {
+                    if !under.steer.freeze(piece) {
                         return Ok(());
                     }
+                    under.plan = Some(piece);
                     self.plan(piece, None, layout.digest()).await?;
                 }
                 None => {
@@ -64,17 +65,12 @@ impl StreamTask {
     async fn read_piece(&mut self, piece: Span) -> Result<bool, Trouble> {
         let head = Head { stream: self.stream.clone(), from: piece.from, layout: self.works.sink.layout() };
         let epoch = self.checkpoint.planned.iter().find(|p| p.span() == piece).and_then(|p| p.from_epoch);
-        self.start_reading(head, Steer::whole(piece), piece.from, epoch, Vec::new()).await
-    }
-
-    fn open_reading(&self) -> Option<std::sync::Arc<Steer>> {
-        let open = self.readings.values().find(|under| !under.steer.course().whole);
-        open.map(|under| under.steer.clone())
+        self.start_reading(head, Some(piece), Steer::whole(piece), piece.from, epoch, Vec::new()).await
     }
 
     fn learn(&mut self) {
-        if let Some(steer) = self.open_reading() {
-            let course = steer.course();
+        if let Some(under) = self.readings.values().find(|under| under.plan.is_none()) {
+            let course = under.steer.course();
             if course.size >= ENOUGH_TO_LEARN {
                 self.learned.observe(Span::new(course.from, course.position), course.size);
             }

@@ -8,6 +8,8 @@ use crate::origin::OriginError;
 
 #[derive(Debug)]
 pub enum Trouble {
+    /// Begin again from the checkpoint, at once: what is to be done has changed.
+    Anew,
     /// Wait a little and begin again from the checkpoint.
     Again(String),
     /// This stream stops, loudly; the others go on.

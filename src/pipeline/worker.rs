@@ -179,14 +179,15 @@ impl Worker {
                 continue;
             }
             let done = course.stop == Some(until);
-            if !self.seal(slot, until, position.epoch, done) {
+            if !self.seal(slot, until, done) {
                 return;
             }
         }
     }
 
     /// `false` where the partition was given free.
-    fn seal(&mut self, slot: Slot, until: i64, epoch: Option<i32>, done: bool) -> bool {
+    fn seal(&mut self, slot: Slot, until: i64, done: bool) -> bool {
+        let epoch = self.reader.columns(slot).epoch_before(until);
         let Some(draft) = self.drafts.get_mut(&slot) else { return false };
         let mut batch = match draft.seal(self.sink.as_ref(), until, epoch) {
             Ok(batch) => batch,

@@ -13,6 +13,7 @@ use crate::config::Start;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, TopicId, TopicMeta};
 use crate::origin::{self, Genesis, Identity, OriginError};
 use crate::pipeline::Ends;
+use crate::status::Activity;
 
 /// How many streams are born or looked up at once.
 const SIDE_BY_SIDE: usize = 64;
@@ -114,7 +115,9 @@ impl Run {
         let why = error.to_string();
         tracing::error!("topic {topic}: {why}. The other topics go on");
         let stream = Stream { cluster: String::new(), topic: topic.to_owned(), topic_id: None, partition: -1 };
-        self.stopped.push((stream, why.clone(), "see the message".into()));
+        let (way_out, text) = ("see the message".to_owned(), why.clone());
+        self.works.board.activity(&stream, Activity::Stopped { why: text, way_out: way_out.clone() });
+        self.stopped.push((stream, why.clone(), way_out));
         self.refused.insert(topic.to_owned(), why);
     }
 
