@@ -157,7 +157,10 @@ impl StreamTask {
                     }
                     if self.target.is_some() && self.stuck.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                         let why = format!("{}: {why}; given up after {PATIENCE:?} without progress", self.stream);
-                        return Outcome::Stopped { why, way_out: "run it again when that is mended: nothing is lost".into() };
+                        return Outcome::Stopped {
+                            why,
+                            way_out: "run it again when that is mended: nothing is lost".into(),
+                        };
                     }
                     self.wait(&why, pause).await;
                     pause = (pause * 2).min(MAX_PAUSE);

@@ -76,6 +76,16 @@ impl FileMetadata {
 
     /// What tells this file from one of `plan`, or `None` if it is of that plan.
     pub fn differs_from(&self, plan: &Plan) -> Option<String> {
+        let isolation = ("isolation", self.isolation.as_str().into(), plan.layout.isolation.as_str().into());
+        self.compare(plan, Some(isolation))
+    }
+
+    /// The same, but for the isolation level: a stream whose level was changed has files of both in one directory.
+    pub fn is_no_file_of(&self, plan: &Plan) -> Option<String> {
+        self.compare(plan, None)
+    }
+
+    fn compare(&self, plan: &Plan, also: Option<(&str, String, String)>) -> Option<String> {
         let (mine, stream) = (&self.stream, &plan.stream);
         let pairs = [
             ("cluster", mine.cluster.clone(), stream.cluster.clone()),
@@ -85,10 +95,10 @@ impl FileMetadata {
             ("from", self.span.from.to_string(), plan.span.from.to_string()),
             ("until", self.span.until.to_string(), plan.span.until.to_string()),
             ("lake", self.lake.clone(), plan.layout.lake.clone()),
-            ("isolation", self.isolation.as_str().into(), plan.layout.isolation.as_str().into()),
         ];
         let differing: Vec<String> = pairs
             .into_iter()
+            .chain(also)
             .filter(|(_, there, planned)| there != planned)
             .map(|(name, there, planned)| format!("its landfall.{name} is {there:?}, the plan's is {planned:?}"))
             .collect();

@@ -120,7 +120,10 @@ async fn names(lake: &dyn Lake, layout: &Layout, stream: &Stream, from: i64) -> 
 async fn shown(lake: &dyn Lake, plan: &Plan, size: u64) -> Result<Option<Landed>, SinkError> {
     let path = plan.file();
     match footer::read(lake, &path, size).await {
-        Ok(footer) => ours(footer.file, plan, size).map(Some),
+        Ok(footer) => match footer.file.is_no_file_of(plan) {
+            Some(differs) => Err(conflict(plan, &differs)),
+            None => Ok(Some(landed(footer.file, plan, size))),
+        },
         Err(FooterError::NotOurs(why)) => Err(conflict(plan, &why.to_string())),
         Err(FooterError::Unread(error)) => match lake.size(&path).await {
             Ok(None) => Ok(None),
@@ -151,8 +154,12 @@ fn ours(file: FileMetadata, plan: &Plan, bytes: u64) -> Result<Landed, SinkError
     if let Some(differs) = file.differs_from(plan) {
         return Err(conflict(plan, &differs));
     }
+    Ok(landed(file, plan, bytes))
+}
+
+fn landed(file: FileMetadata, plan: &Plan, bytes: u64) -> Landed {
     let name = plan.file();
-    Ok(Landed { stream: file.stream, span: file.span, rows: file.rows, bytes, gaps: file.gaps, name })
+    Landed { stream: file.stream, span: file.span, rows: file.rows, bytes, gaps: file.gaps, name }
 }
 
 fn conflict(plan: &Plan, why: &str) -> SinkError {
