@@ -116,6 +116,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// Names that are asked for one by one rather than with all topics of the cluster.
 const ONE_BY_ONE: usize = 16;
 
+/// Topic → (number of partitions, error code).
+type Known = (String, (i32, i32));
+
 impl Kafka {
     /// The selected topics, by name. A named topic that does not exist comes with a problem, not as an error.
     pub fn topics(&self, selection: &Selection, timeout: Duration) -> Result<Vec<TopicMeta>, KafkaError> {
@@ -141,12 +144,8 @@ impl Kafka {
         Ok(topics.into_values().collect())
     }
 
-    /// Topic → (number of partitions, error code), from the brokers.
-    pub(super) fn metadata(
-        &self,
-        topic: Option<&str>,
-        timeout: Duration,
-    ) -> Result<Vec<(String, (i32, i32))>, KafkaError> {
+    /// What the brokers know of one topic, or of all.
+    pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Vec<Known>, KafkaError> {
         self.client().forget_troubles();
         let one = topic.map(|name| super::native::Topic::new(self.client(), c_string(name)?.as_c_str())).transpose()?;
         let mut found = std::ptr::null();

@@ -16,7 +16,8 @@ const COMPACTED: [(&str, &str); 5] = [
 
 #[test]
 fn headers_nulls_empty_values_and_timestamps_come_back_as_they_were() {
-    let mut scene = Scene::new("shapes", 2);
+    let future = [("message.timestamp.after.max.ms", "9223372036854775807")];
+    let mut scene = Scene::on(shared(), "shapes", 2, &future);
     let producer = scene.producer();
     let header = |key: &str, value: Option<&[u8]>| (key.to_owned(), value.map(<[u8]>::to_vec));
     let shapes = [
@@ -65,11 +66,7 @@ fn messages_larger_than_a_fetch_are_landed() {
         producer.send(&scene.topic, 0, &Record { value: Some(value), timestamp: EPOCH_MS, ..Record::default() });
     }
     producer.flush();
-    let small = scene
-        .settings()
-        .property("fetch.message.max.bytes", "65536")
-        .property("fetch.max.bytes", "1048576")
-        .property("message.max.bytes", "1000000");
+    let small = scene.settings().property("max.partition.fetch.bytes", "65536");
     let findings = scene.finish(&small);
     assert_eq!(findings.rows, 5);
 }

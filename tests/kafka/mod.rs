@@ -4,6 +4,8 @@
 //! damage its files need more, and run one after another:
 //! `LANDFALL_TEST_KAFKA_STOP` and `…_START` (shell commands; stop means `kill -9`), `…_DATA` (its log.dirs).
 
+#![allow(clippy::unwrap_used)]
+
 mod broker;
 mod client;
 mod reading;

@@ -89,3 +89,42 @@ fn what_idle_partitions_cost() {
         println!("{partitions} idle partitions, wait {wait} ms: {:.1} % of a core", share * 100.0);
     }
 }
+
+#[test]
+#[ignore = "needs a real Kafka"]
+fn what_reading_costs() {
+    const ROWS: i64 = 250_000;
+    let (kafka, topic) = (kafka(), topic("cost", 4, &[]));
+    let producer = producer(&[("compression.type", "lz4"), ("linger.ms", "50")]);
+    let mut value = [b'.'; 100];
+    for row in 0..4 * ROWS {
+        value[..8].copy_from_slice(&row.to_le_bytes());
+        loop {
+            let record = rdkafka::producer::BaseRecord::<(), [u8]>::to(&topic).partition((row % 4) as i32);
+            if producer.send(record.payload(&value)).is_ok() {
+                break;
+            }
+            producer.poll(Duration::from_millis(10));
+        }
+    }
+    rdkafka::producer::Producer::flush(&producer, SOON).unwrap();
+    drop(producer);
+    for _ in 0..3 {
+        let mut reader = kafka.reader(Isolation::ReadCommitted, ReaderLimits::default()).unwrap();
+        let (cpu_before, began) = (cpu(), Instant::now());
+        reader.assign((0..4).map(|at| start(at as u32, &topic, at, 0, Some(ROWS))).collect()).unwrap();
+        let (mut turn, mut stops, mut rows, mut polls) = (Turn::default(), 0, 0, 0);
+        let constants = landfall::kafka::Constants { topic: topic.as_str().into(), partition: 0 };
+        while stops < 4 {
+            reader.poll(Duration::from_millis(50), &mut turn);
+            polls += 1;
+            for slot in &turn.touched {
+                rows += reader.columns(*slot).take(&constants).num_rows();
+            }
+            stops += turn.events.iter().filter(|(_, event)| *event == Event::Stop).count();
+        }
+        assert_eq!(rows as i64, 4 * ROWS);
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{:.2} CPU s per million, {:.2} M/s, {polls} polls", cpu() - cpu_before, rows as f64 / seconds / 1e6);
+    }
+}

@@ -324,17 +324,6 @@ fn against_journal(
 ) {
     let known = journal.snapshot();
     let none = BTreeMap::new();
-    for (stream, entries) in &known {
-        let landed = rows.get(stream).unwrap_or(&none);
-        for (offset, entry) in entries.iter().filter(|(_, entry)| entry.fate == Fate::Committed) {
-            if !landed.contains_key(offset) {
-                findings.lost += 1;
-                let in_gap = gaps.get(stream).into_iter().flatten().any(|(low, high)| (low..high).contains(&offset));
-                let why = if in_gap { " (recorded as a gap)" } else { "" };
-                findings.note(|| format!("{}/{} offset {offset} is lost{why}: {entry:?}", stream.0, stream.1));
-            }
-        }
-    }
     for (stream, landed) in rows {
         let entries = known.get(stream).unwrap_or(&none);
         for (offset, row) in landed {
@@ -353,6 +342,18 @@ fn against_journal(
                     findings.note(|| format!("{}: {row:?} is not what was acknowledged, {entry:?}", place()));
                 }
                 Some(_) => {}
+            }
+        }
+    }
+    // What is only missing is named last.
+    for (stream, entries) in &known {
+        let landed = rows.get(stream).unwrap_or(&none);
+        for (offset, entry) in entries.iter().filter(|(_, entry)| entry.fate == Fate::Committed) {
+            if !landed.contains_key(offset) {
+                findings.lost += 1;
+                let in_gap = gaps.get(stream).into_iter().flatten().any(|(low, high)| (low..high).contains(&offset));
+                let why = if in_gap { " (recorded as a gap)" } else { "" };
+                findings.note(|| format!("{}/{} offset {offset} is lost{why}: {entry:?}", stream.0, stream.1));
             }
         }
     }
