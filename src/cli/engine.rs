@@ -13,7 +13,11 @@ use crate::supervisor::RunError;
 /// Runs `work` on a runtime of its own.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(|error| Failure::new(Exit::Failure, format!("no runtime: {error}")))?.block_on(work)
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Failure, format!("no runtime: {error}")))?;
+    let done = runtime.block_on(work);
+    // A question to a broker that does not answer is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// Ready at the first SIGTERM or Ctrl-C; the second one ends the process at once.

@@ -116,6 +116,7 @@ impl StreamTask {
             Err(Trouble::Anew) => Err("the stream has changed meanwhile: look again".to_owned()),
         };
         drop(answer.send(told));
+        (self.truncated_since, self.faults) = (None, 0);
         // Whatever is under way was planned before the decision.
         Err(Trouble::Anew)
     }
