@@ -85,13 +85,16 @@ impl Landfall {
         };
         let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
         let about = about(&config);
-        let lock =
-            lake.lock(&format!("landfall with the checkpoint store {}", about.path));
+        let lock = lake.lock(&format!("landfall with the checkpoint store {}", about.path));
         let lock = lock.map_err(|error| match error {
             LakeError::Refused { .. } => LandfallError::Held(error),
             other => LandfallError::Lake(other),
         })?;
         let lake: Arc<dyn Lake> = Arc::new(lake);
+        if let Err(OriginError::NoLake { .. }) = Origin::open(lake.clone()).await {
+            // Once, before anything is entrusted to it: does this place really create exclusively?
+            landfall_lake::probe(lake.as_ref()).await?;
+        }
         let origin = Arc::new(Origin::claim(lake.clone(), store.as_ref(), about).await?);
         lake.sweep().await?;
         Ok(Landfall {

@@ -215,7 +215,8 @@ impl StreamTask {
             return Ok(());
         };
         if self.checkpoint.accepted_cut.is_some_and(|cut| cut <= end) {
-            let why = format!("the log ends at {end}; what comes up to offset {expected} takes the place of lost records");
+            let why =
+                format!("the log ends at {end}; what comes up to offset {expected} takes the place of lost records");
             self.works.board.activity(&self.stream, Activity::Waiting { why });
             return Ok(());
         }

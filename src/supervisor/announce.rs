@@ -60,7 +60,8 @@ pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::U
 
 /// Two lakes that announce to one group would overwrite each other's offsets: the later one keeps silent.
 async fn is_foreign(kafka: &Kafka, group: &Group, offsets: &[(String, i32, i64)]) -> bool {
-    let partitions: Vec<(String, i32)> = offsets.iter().map(|(topic, partition, _)| (topic.clone(), *partition)).collect();
+    let partitions: Vec<(String, i32)> =
+        offsets.iter().map(|(topic, partition, _)| (topic.clone(), *partition)).collect();
     let name = group.name.clone();
     let found = blocking(kafka, move |kafka| kafka.announced(&name, &partitions)).await.unwrap_or_default();
     let others = |metadata: &String| !metadata.is_empty() && *metadata != group.lake;
@@ -68,7 +69,10 @@ async fn is_foreign(kafka: &Kafka, group: &Group, offsets: &[(String, i32, i64)]
     if let Some(announced) = foreign {
         tracing::error!(
             "group {} has offsets of lake {} at {}/{}: nothing is announced; give each lake a group.id of its own in [kafka.properties]",
-            group.name, announced.metadata, announced.topic, announced.partition
+            group.name,
+            announced.metadata,
+            announced.topic,
+            announced.partition
         );
     }
     foreign.is_some()

@@ -18,7 +18,8 @@ use crate::status::Activity;
 /// How many streams are born or looked up at once.
 const SIDE_BY_SIDE: usize = 64;
 const SEE: &str = "see the message; nothing was changed";
-const GRANT: &str = "grant this principal READ and DESCRIBE on the topic, or take it out of kafka.topics, and start again";
+const GRANT: &str =
+    "grant this principal READ and DESCRIBE on the topic, or take it out of kafka.topics, and start again";
 
 /// The cluster's id; a broker that is away is waited for.
 pub(super) async fn cluster_id(kafka: &Kafka, mode: Mode) -> Result<String, RunError> {
