@@ -6,8 +6,8 @@ use clap::Args;
 use landfall_sink::Span;
 use serde::Serialize;
 
-use super::table::{Table, number, spans};
 use super::engine::block_on;
+use super::table::{Table, number, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
 use crate::checkpoint::holder::open_or_ask;

@@ -4,8 +4,8 @@ use clap::{Args, ValueEnum};
 use landfall_sink::{Resolution, Span};
 use serde::Serialize;
 
-use super::target::parse_range;
 use super::engine::block_on;
+use super::target::parse_range;
 use super::{ConfigArg, Console, Exit, Failure, Render, StreamName};
 use crate::Landfall;
 use crate::checkpoint::holder::{Inspection, Resolve, open_or_ask};
@@ -95,14 +95,8 @@ pub fn run(args: &ResolveArgs, console: &Console) -> Result<Exit, Failure> {
 fn decide(config: &Config, stream: &StreamName, range: Span, decision: Decision) -> Result<Resolved, Failure> {
     let StreamName { topic, partition } = stream.clone();
     let resolution = Resolution::from(decision);
-    let resolved = |already| Resolved {
-        topic: topic.clone(),
-        partition,
-        from: range.from,
-        until: range.until,
-        decision,
-        already,
-    };
+    let resolved =
+        |already| Resolved { topic: topic.clone(), partition, from: range.from, until: range.until, decision, already };
     block_on(async {
         let inspection = open_or_ask(&config.checkpoint.path).await?;
         let stands = |checkpoint: &Checkpoint| {

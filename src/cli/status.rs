@@ -6,8 +6,8 @@ use clap::Args;
 use landfall_sink::{Span, Stream};
 use serde::Serialize;
 
-use super::table::{Table, number, or_dash, spans};
 use super::engine::block_on;
+use super::table::{Table, number, or_dash, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
 use crate::checkpoint::Checkpoint;
@@ -137,8 +137,9 @@ fn ask(target: &Target) -> Result<Status, Failure> {
 /// The holder knows more than its records say: what it waits for, and where Kafka's ends are.
 async fn running(client: &Client) -> Result<Vec<StatusRow>, Failure> {
     let told = client.status().await?;
-    let live: Vec<StreamStatus> = serde_json::from_value(told)
-        .map_err(|error| Failure::new(Exit::Failure, format!("the running landfall answers in another way: {error}")))?;
+    let live: Vec<StreamStatus> = serde_json::from_value(told).map_err(|error| {
+        Failure::new(Exit::Failure, format!("the running landfall answers in another way: {error}"))
+    })?;
     let live: BTreeMap<Stream, StreamStatus> = live.into_iter().map(|row| (row.stream.clone(), row)).collect();
     let row = |checkpoint: Checkpoint| match live.get(&checkpoint.stream) {
         Some(status) => of_status(status),

@@ -41,8 +41,19 @@ pub struct VerifyArgs {
 /// Shown as a table, and the findings below it; as JSON it is the report itself.
 impl Render for Report {
     fn text(&self) -> String {
-        let titles =
-            ["topic", ">partition", ">genesis", ">until", ">next", ">files", ">rows", ">size", ">gaps", ">in kafka", ""];
+        let titles = [
+            "topic",
+            ">partition",
+            ">genesis",
+            ">until",
+            ">next",
+            ">files",
+            ">rows",
+            ">size",
+            ">gaps",
+            ">in kafka",
+            "",
+        ];
         let mut table = Table::new(&titles);
         for row in &self.streams {
             table.row([

@@ -42,7 +42,10 @@ impl Topics {
 impl TopicRows for Topics {
     async fn rows(&self, stream: &Stream, span: Span, isolation: Isolation) -> Result<KafkaRows, String> {
         if stream.cluster != self.cluster {
-            return Err(format!("it is of cluster {}, and the brokers are of cluster {}", stream.cluster, self.cluster));
+            return Err(format!(
+                "it is of cluster {}, and the brokers are of cluster {}",
+                stream.cluster, self.cluster
+            ));
         }
         let (kafka, asked, known) = (self.kafka.clone(), stream.clone(), self.compacted.clone());
         let prepared = tokio::task::spawn_blocking(move || prepare(&kafka, &asked, isolation, &known)).await;
