@@ -3,11 +3,27 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use landfall_lake::{Lake, LocalLake};
-use landfall_sink::{Layout, Sink, SinkError};
+use landfall_sink::arrow::array::RecordBatch;
+use landfall_sink::{Landed, Layout, Sink, SinkError};
 use landfall_sink_files::{self as files, ParquetOptions, ParquetSink};
 
 use crate::config::{Codec, Config};
+use crate::verify::{Audited, Auditor, RowSum};
+
+/// How the configuration names new files of the lake with this id.
+pub fn layout(config: &Config, lake_id: &str) -> Layout {
+    Layout {
+        lake: lake_id.to_owned(),
+        format: config.lake.format.as_str().into(),
+        extension: config.lake.format.as_str().into(),
+        path: config.lake.path.clone(),
+        isolation: config.isolation(),
+    }
+}
 
 /// The sink that the configuration names, for new files of `layout`.
 pub fn sink(config: &Config, lake: &Arc<dyn Lake>, layout: Layout) -> Result<Arc<dyn Sink>, SinkError> {
@@ -22,9 +38,51 @@ pub fn reader(lake: &Arc<dyn Lake>, layout: &Arc<Layout>) -> Result<Arc<dyn Sink
 /// The offsets of the rows of a file, in order.
 pub async fn offsets(lake: &Path, name: &str) -> Result<Vec<i64>, SinkError> {
     let lake = LocalLake::open_to_read(lake, 1).map_err(|error| SinkError::Unknown(error.to_string()))?;
-    let mut offsets = Vec::new();
-    files::each_row(&lake, name, &mut |offset, _crc32c| offsets.push(offset)).await?;
-    Ok(offsets)
+    let rows = files::rows(Arc::new(lake), name.to_owned()).await?;
+    rows.try_fold(Vec::new(), async |mut offsets, chunk| {
+        offsets.extend(chunk.into_iter().map(|(offset, _)| offset));
+        Ok(offsets)
+    })
+    .await
+}
+
+/// What stands in the place of a row in a comparison: equal sums, equal content.
+pub fn sums(rows: &RecordBatch) -> Vec<RowSum> {
+    files::checksum::each_row(rows).map(|(offset, crc32c)| RowSum { offset, crc32c }).collect()
+}
+
+/// Reads the files of a lake again.
+pub struct FileAuditor {
+    lake: Arc<dyn Lake>,
+}
+
+impl FileAuditor {
+    pub fn new(lake: Arc<dyn Lake>) -> FileAuditor {
+        FileAuditor { lake }
+    }
+}
+
+#[async_trait]
+impl Auditor for FileAuditor {
+    async fn audit(&self, landed: &Landed) -> Result<Audited, SinkError> {
+        let audit = files::audit(self.lake.as_ref(), &landed.name).await?;
+        let (bytes, name) = (audit.bytes, audit.path);
+        let says = audit.file.map(|file| Landed {
+            stream: file.stream,
+            span: file.span,
+            rows: file.rows,
+            bytes,
+            gaps: file.gaps,
+            name,
+        });
+        Ok(Audited { landed: says, problems: audit.problems })
+    }
+
+    async fn rows(&self, landed: &Landed) -> Result<BoxStream<'static, Result<Vec<RowSum>, SinkError>>, SinkError> {
+        let sums = |rows: Vec<(i64, u32)>| rows.into_iter().map(|(offset, crc32c)| RowSum { offset, crc32c }).collect();
+        let chunks = files::rows(self.lake.clone(), landed.name.clone()).await?;
+        Ok(chunks.map_ok(sums).boxed())
+    }
 }
 
 fn options(config: &Config) -> ParquetOptions {

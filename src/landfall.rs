@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_lake::{Lake, LakeError, LocalLake};
-use landfall_sink::{Layout, Resolution, Sink, Span};
+use landfall_sink::{Resolution, Sink, Span};
 
 use crate::batch::{Batch, ForEach};
 use crate::checkpoint::lock::StateLock;
@@ -71,7 +71,7 @@ impl Landfall {
 
     /// Opens the checkpoint store and the lake; does not wait for Kafka.
     pub async fn open(config: Config) -> Result<Landfall, LandfallError> {
-        let settings = Settings::new(config.kafka.properties.iter().map(|(k, v)| (k.into(), v.into())).collect())?;
+        let settings = Settings::new(config.kafka.properties.to_map())?;
         let kafka = Kafka::connect(&settings)?;
         let topics: Vec<String> = config.kafka.topics.iter().map(ToString::to_string).collect();
         let selection = Selection::new(&topics).map_err(|error| LandfallError::Config(error.to_string()))?;
@@ -149,7 +149,8 @@ impl Landfall {
 
     /// The sink that the configuration names.
     pub fn sink(&self) -> Result<Arc<dyn Sink>, RunError> {
-        files::sink(&self.config, &self.lake, self.layout()).map_err(|error| RunError::Fatal(error.to_string()))
+        let layout = files::layout(&self.config, self.lake_id());
+        files::sink(&self.config, &self.lake, layout).map_err(|error| RunError::Fatal(error.to_string()))
     }
 
     /// Lands in the lake until `stop` is ready; then finishes what is under way.
@@ -220,16 +221,6 @@ impl Landfall {
         self
     }
 
-    fn layout(&self) -> Layout {
-        Layout {
-            lake: self.lake_id().to_owned(),
-            format: self.config.lake.format.as_str().into(),
-            extension: self.config.lake.format.as_str().into(),
-            path: self.config.lake.path.clone(),
-            isolation: self.settings.isolation(),
-        }
-    }
-
     fn plant(&self, sink: Arc<dyn Sink>) -> Plant {
         let config = &self.config;
         let group = self.settings.group_id().map_or_else(|| format!("landfall-{}", self.lake_id()), str::to_owned);
@@ -260,7 +251,8 @@ impl Landfall {
     }
 }
 
-fn about(config: &Config) -> OwnerAbout {
+/// What this process says of itself as the owner of a lake.
+pub(crate) fn about(config: &Config) -> OwnerAbout {
     OwnerAbout {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         path: config.checkpoint.path.display().to_string(),
@@ -269,7 +261,7 @@ fn about(config: &Config) -> OwnerAbout {
 }
 
 /// Files being synced and linked at once.
-const IO_THREADS: usize = 4;
+pub(crate) const IO_THREADS: usize = 4;
 
 /// Settings, one call each; what is not set has the default of the configuration file.
 #[derive(Debug, Clone, Default)]

@@ -25,6 +25,11 @@ pub use memory::MemoryStore;
 pub use sled::SledStore;
 pub use state::{Checkpoint, Commit, Planned, Refusal};
 
+/// The id of the store in a state directory, whoever holds it; `None` where there is none. Changes nothing.
+pub fn store_id(directory: &std::path::Path) -> Result<Option<String>, StoreError> {
+    Ok(marker::read(directory)?.map(|marker| marker.id))
+}
+
 /// What became of a swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swap {

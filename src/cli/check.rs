@@ -1,11 +1,22 @@
 //! `landfall check`: is everything there that a run needs?
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
 use clap::Args;
+use landfall_lake::{Lake, LocalLake};
+use rustix::fs::Access;
 use serde::Serialize;
 
-use super::table::Table;
-use super::{ConfigArg, Console, Exit, Failure, Render, not_wired};
-use crate::config::Config;
+use super::engine::{asked, block_on, connect};
+use super::table::{Table, number};
+use super::{ConfigArg, Console, Exit, Failure, Render};
+use crate::checkpoint::holder::{Inspection, open_or_ask};
+use crate::checkpoint::store_id;
+use crate::config::{Config, StoreKind};
+use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
+use crate::origin::{Origin, OriginError};
 
 /// Checks the configuration, Kafka, the checkpoint store and the lake; changes nothing
 #[derive(Debug, Args)]
@@ -80,14 +91,156 @@ impl Render for Checked {
 
 pub fn run(args: &CheckArgs, console: &Console) -> Result<Exit, Failure> {
     let config = args.config.load_and_warn(console.env())?;
-    let checked = look(&config, args.probe)?;
+    let checked = look(&args.config, &config, args.probe)?;
     console.show(&checked)?;
     Ok(checked.exit())
 }
 
 /// Asks Kafka, the store and the lake.
-fn look(_config: &Config, _probe: bool) -> Result<Checked, Failure> {
-    Err(not_wired("check"))
+fn look(file: &ConfigArg, config: &Config, probe: bool) -> Result<Checked, Failure> {
+    block_on(async {
+        let mut rows = vec![CheckRow::well("configuration", file.config.display().to_string())];
+        rows.extend(kafka(config).await);
+        rows.push(row("checkpoint store", store(config).await));
+        rows.push(row("lake", lake(config).await));
+        if probe {
+            rows.push(row("probe", prove(config).await));
+        }
+        Ok(Checked::new(rows))
+    })
+}
+
+fn row(what: impl Into<String>, found: Result<String, Failure>) -> CheckRow {
+    match found {
+        Ok(detail) => CheckRow::well(what, detail),
+        Err(failure) => CheckRow::wrong(what, failure),
+    }
+}
+
+const ASK: Duration = Duration::from_secs(10);
+
+/// The cluster, and each topic of it.
+async fn kafka(config: &Config) -> Vec<CheckRow> {
+    let reached = async {
+        let kafka = connect(config)?;
+        let cluster = asked(&kafka, |kafka| kafka.cluster_id(ASK)).await?;
+        Ok((kafka, cluster))
+    };
+    let (kafka, cluster) = match reached.await {
+        Ok(reached) => reached,
+        Err(failure) => return vec![CheckRow::wrong("kafka", failure)],
+    };
+    let given = |name| config.kafka.properties.get(name);
+    let brokers = given("bootstrap.servers").or(given("metadata.broker.list")).unwrap_or_default();
+    let mut rows = vec![CheckRow::well("kafka", format!("cluster {cluster} at {brokers}"))];
+    match topics(config, &kafka).await {
+        Ok(topics) => rows.extend(topics),
+        Err(failure) => rows.push(CheckRow::wrong("topics", failure)),
+    }
+    rows
+}
+
+async fn topics(config: &Config, kafka: &Kafka) -> Result<Vec<CheckRow>, Failure> {
+    let wanted: Vec<String> = config.kafka.topics.iter().map(ToString::to_string).collect();
+    let selection = Selection::new(&wanted).map_err(|error| Failure::new(Exit::Config, error))?;
+    let found = asked(kafka, move |kafka| kafka.topics(&selection, ASK)).await?;
+    let mut rows = Vec::new();
+    for topic in &found {
+        rows.push(row(format!("topic {}", topic.name), readable(config, kafka, topic).await));
+    }
+    for pattern in config.kafka.topics.iter().filter(|topic| topic.name().is_none()).map(ToString::to_string) {
+        let matches = |topic: &&TopicMeta| topic.matched_by == MatchedBy::Pattern(pattern.clone());
+        let count = found.iter().filter(matches).count();
+        rows.push(CheckRow::well(format!("topics {pattern}"), format!("{count} match now")));
+    }
+    Ok(rows)
+}
+
+async fn readable(config: &Config, kafka: &Kafka, topic: &TopicMeta) -> Result<String, Failure> {
+    if let Some(why) = config.collision(&topic.name) {
+        return Err(Failure::new(Exit::Config, why).way_out("change lake.path, as in \"topic={topic}/{partition}\""));
+    }
+    match &topic.problem {
+        Some(problem @ KafkaError::Missing(_)) => {
+            return Err(Failure::new(Exit::Failure, problem).way_out("create it, or correct kafka.topics"));
+        }
+        Some(problem) => return Err(problem.clone().into()),
+        None => {}
+    }
+    let (name, isolation) = (topic.name.clone(), config.isolation());
+    let asks: Vec<(String, i32, At)> =
+        (0..topic.partitions).flat_map(|at| [At::Start, At::End].map(|end| (topic.name.clone(), at, end))).collect();
+    let (ids, ends) =
+        asked(kafka, move |kafka| Ok((kafka.topic_ids(&[name])?, kafka.list_offsets(&asks, isolation, ASK)?))).await?;
+    let id = match ids.get(&topic.name) {
+        Some(TopicId::Id(id)) => format!("id {id}"),
+        Some(TopicId::Failed(error)) => return Err(error.clone().into()),
+        _ => "no topic id: these brokers have none".into(),
+    };
+    let mut offsets = 0;
+    let mut ends = ends.into_iter();
+    while let (Some(start), Some(end)) = (ends.next(), ends.next()) {
+        offsets += end?.offset - start?.offset;
+    }
+    Ok(format!("{} partitions, {id}, {} offsets to read", topic.partitions, number(offsets)))
+}
+
+/// Whether a run could have the store, or has it.
+async fn store(config: &Config) -> Result<String, Failure> {
+    if config.checkpoint.store == StoreKind::Memory {
+        return Ok("in memory: it forgets everything".into());
+    }
+    let place = config.checkpoint.path.display();
+    match open_or_ask(&config.checkpoint.path).await? {
+        Inspection::Running(client) => Ok(format!("{place}, used by {}", client.held_by())),
+        Inspection::Absent => {
+            may_write(&config.checkpoint.path, "checkpoint.path")?;
+            Ok(format!("{place} will be created"))
+        }
+        idle => {
+            may_write(&config.checkpoint.path, "checkpoint.path")?;
+            Ok(format!("{place}, {} checkpoints", number(idle.checkpoints().await?.len() as u64)))
+        }
+    }
+}
+
+/// Whether it can be written to, and is this store's or nobody's.
+async fn lake(config: &Config) -> Result<String, Failure> {
+    let place = config.lake.url.local_path();
+    may_write(place, "lake.url")?;
+    if !place.exists() {
+        return Ok(format!("{} will be created", config.lake.url));
+    }
+    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, 1)?);
+    let origin = match Origin::open(lake).await {
+        Ok(origin) => origin,
+        Err(OriginError::NoLake { .. }) => return Ok(format!("{} has no owner yet", config.lake.url)),
+        Err(error) => return Err(error.into()),
+    };
+    let own = store_id(&config.checkpoint.path)?;
+    if own.as_deref() == Some(origin.owner().store.as_str()) {
+        return Ok(format!("{}, lake id {}, owned by this store", config.lake.url, origin.lake_id()));
+    }
+    let what = format!("lake {} is owned by another store: {}", config.lake.url, origin.owner());
+    Err(Failure::new(Exit::Owned, what).way_out(
+        "use that store; if every process of it has ended for good, `landfall rebuild --take-over` makes this one the owner",
+    ))
+}
+
+/// The nearest directory that there is decides whether the others can be made.
+fn may_write(place: &Path, key: &str) -> Result<(), Failure> {
+    let there = place.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(there, wanted).map_err(|error| {
+        Failure::new(Exit::Io, format!("{key}: {} cannot be written: {error}", there.display()))
+            .way_out("give this user the right to write there, or name another place")
+    })
+}
+
+async fn prove(config: &Config) -> Result<String, Failure> {
+    let lake = LocalLake::open(config.lake.url.local_path(), 4)?;
+    Ok(landfall_lake::probe(&lake).await?.to_string())
 }
 
 #[cfg(test)]

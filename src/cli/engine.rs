@@ -6,18 +6,54 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Failure};
 use crate::LandfallError;
-use crate::kafka::KafkaError;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::holder::{Inspection, open_or_ask};
+use crate::config::{Config, StoreKind};
+use crate::kafka::{Kafka, KafkaError, Settings};
 use crate::origin::OriginError;
 use crate::supervisor::RunError;
 
 /// Runs `work` on a runtime of its own.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    block_on_threads(2, work)
+}
+
+/// As [`block_on`], for work that keeps so many cores busy.
+pub fn block_on_threads<T>(threads: usize, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads.max(1)).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Failure, format!("no runtime: {error}")))?;
     let done = runtime.block_on(work);
     // A question to a broker that does not answer is not waited for.
     runtime.shutdown_background();
     done
+}
+
+/// A client for the brokers that a configuration names. Does not wait for them.
+pub fn connect(config: &Config) -> Result<Kafka, Failure> {
+    let settings = Settings::new(config.kafka.properties.to_map()).map_err(LandfallError::Settings)?;
+    Ok(Kafka::connect(&settings)?)
+}
+
+/// Calls that wait for brokers are made away from the async threads.
+pub async fn asked<T: Send + 'static>(
+    kafka: &Kafka,
+    ask: impl FnOnce(&Kafka) -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, Failure> {
+    let kafka = kafka.clone();
+    let answer = tokio::task::spawn_blocking(move || ask(&kafka)).await;
+    Ok(answer.map_err(|error| Failure::new(Exit::Failure, error))??)
+}
+
+/// Every checkpoint, whoever holds the store; `None` where there is no store. The store is let go at once, so that
+/// a landfall that starts meanwhile can have it.
+pub async fn known_checkpoints(config: &Config) -> Result<Option<Vec<Checkpoint>>, Failure> {
+    if config.checkpoint.store == StoreKind::Memory {
+        return Ok(None);
+    }
+    match open_or_ask(&config.checkpoint.path).await? {
+        Inspection::Absent => Ok(None),
+        there => Ok(Some(there.checkpoints().await?)),
+    }
 }
 
 /// Ready at the first SIGTERM or Ctrl-C; the second one ends the process at once.

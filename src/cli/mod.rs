@@ -188,8 +188,3 @@ pub fn main() -> ExitCode {
         }
     }
 }
-
-/// The answer of a command whose engine this build does not have.
-fn not_wired(command: &str) -> Failure {
-    Failure::new(Exit::Failure, format!("landfall {command} is not wired to the engine in this build"))
-}

@@ -1,21 +1,34 @@
 //! `landfall rebuild`: a lost checkpoint store, from what the lake shows.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use clap::{Args, ValueEnum};
-use landfall_sink::Span;
+use landfall_lake::{Lake, LocalLake};
+use landfall_sink::{OffsetRange, Sink};
 use serde::Serialize;
 
+use super::engine::{asked as asked_kafka, block_on, connect, known_checkpoints};
 use super::table::{Table, number, spans};
-use super::{ConfigArg, Console, Exit, Failure, Render, not_wired};
-use crate::config::Config;
+use super::{Bar, ConfigArg, Console, Exit, Failure, Progress, Render};
+use crate::checkpoint::SledStore;
+use crate::config::{Config, StoreKind};
+use crate::files;
+use crate::landfall::{self, IO_THREADS, LandfallError};
+use crate::origin::{Origin, OriginError};
+#[cfg(test)]
+use crate::rebuild::RebuiltStream;
+use crate::rebuild::{self, Operator, Rebuild, Rebuilt, Source};
 
 /// Makes a lost checkpoint store anew from the files of the lake
 #[derive(Debug, Args)]
 #[command(
     long_about = "Makes a lost checkpoint store anew from the files of the lake.\n\n\
-        No other landfall may be writing to this lake, and none may have been writing a moment ago. It shows what it \
-        found and asks before it changes anything.",
+        No other landfall may be writing to this lake, and none may have been writing a moment ago. It asks before it \
+        changes anything, and may be stopped at any point and called again. Where a store is damaged, move its \
+        directory aside first.",
     after_help = "Examples:\n  \
     landfall rebuild landfall.toml\n  \
     landfall rebuild --take-over landfall.toml        the lake belonged to another store, which is gone for good\n  \
@@ -45,55 +58,157 @@ pub enum Holes {
     Removed,
 }
 
-/// What a rebuild found, and what it made of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Rebuilt {
-    /// It was carried out; otherwise this is what it would do.
-    pub done: bool,
-    pub streams: Vec<RebuildRow>,
-}
-
-/// The new checkpoint of one stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RebuildRow {
-    pub topic: String,
-    pub partition: i32,
-    pub genesis: i64,
-    pub next: i64,
-    pub files: u64,
-    /// Ranges without a file, which become plans; with `--holes removed` they are left alone.
-    pub holes: Vec<Span>,
-    pub gaps: Vec<Span>,
+impl From<Holes> for rebuild::Holes {
+    fn from(holes: Holes) -> rebuild::Holes {
+        match holes {
+            Holes::Land => rebuild::Holes::Land,
+            Holes::Removed => rebuild::Holes::Removed,
+        }
+    }
 }
 
 impl Render for Rebuilt {
     fn text(&self) -> String {
-        let mut table = Table::new(&["topic", ">partition", ">genesis", ">next", ">files", "holes", "gaps"]);
+        let titles = ["topic", ">partition", ">genesis", ">next", "from", "planned", "removed", "gaps"];
+        let mut table = Table::new(&titles);
         for row in &self.streams {
             table.row([
-                row.topic.clone(),
-                row.partition.to_string(),
+                row.stream.topic.clone(),
+                row.stream.partition.to_string(),
                 number(row.genesis),
                 number(row.next),
-                number(row.files),
-                spans(&row.holes),
+                match row.source {
+                    Source::Store => "the store",
+                    Source::Former => "a former store",
+                    Source::Names => "its files",
+                }
+                .into(),
+                spans(&row.planned),
+                spans(&row.removed),
                 spans(&row.gaps),
             ]);
         }
-        table.render()
+        let count = number(self.streams.len() as u64);
+        table.render() + &format!("{count} checkpoints stand; the next run lands what is planned\n")
     }
 }
 
 pub fn run(args: &RebuildArgs, console: &Console) -> Result<Exit, Failure> {
     let config = args.config.load(console.env())?;
-    let rebuilt = rebuild(&config, args, console)?;
+    let rebuilt = make(&config, args, console)?;
     console.show(&rebuilt)?;
     Ok(Exit::Done)
 }
 
-/// Finds, shows on standard error, asks with [`confirm`], and then makes the checkpoints.
-fn rebuild(_config: &Config, _args: &RebuildArgs, _console: &Console) -> Result<Rebuilt, Failure> {
-    Err(not_wired("rebuild"))
+/// Asks with [`confirm`], takes the locks of the store and of the lake, and makes the checkpoints.
+fn make(config: &Config, args: &RebuildArgs, console: &Console) -> Result<Rebuilt, Failure> {
+    if config.checkpoint.store == StoreKind::Memory {
+        return Err(Failure::new(Exit::Config, "a store in memory has nothing that could be made anew"));
+    }
+    block_on(async {
+        let place = config.lake.url.local_path();
+        // A lake that is not there must not be made by opening it.
+        let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, IO_THREADS)?);
+        announce(config, args, lake, console).await?;
+        confirm("make the checkpoints anew", args.yes)?;
+        // Its lock is held from here on, and so is that of the lake.
+        let store = SledStore::open(&config.checkpoint.path)?;
+        let lake = LocalLake::open(place, IO_THREADS)?;
+        let about = landfall::about(config);
+        let _lock = lake.lock("landfall rebuild").map_err(LandfallError::Held)?;
+        let bar = console.bar("rebuild", "streams");
+        let workers = config.limits.workers_or_cores();
+        let operator = Person { config, args, console, bar };
+        let work = Rebuild {
+            lake: Arc::new(lake),
+            store: &store,
+            about,
+            take_over: args.take_over,
+            holes: args.holes.into(),
+            // Records that the store still has are taken from it; sled keeps no others.
+            former: None,
+            parallel: workers,
+        };
+        Ok(rebuild::rebuild(work, &operator).await?)
+    })
+}
+
+/// Says on standard error what is about to be done to which lake.
+async fn announce(config: &Config, args: &RebuildArgs, lake: Arc<dyn Lake>, console: &Console) -> Result<(), Failure> {
+    console.remark(&format!("lake              {}", lake.url()));
+    match Origin::open(lake).await {
+        Ok(origin) => console.remark(&format!("its owner         {}", origin.owner())),
+        // The rebuild itself says whether the layouts still tell the lake's id.
+        Err(OriginError::NoLake { .. }) => console.remark("its owner         is not told any more"),
+        Err(error) => return Err(error.into()),
+    }
+    let there = known_checkpoints(config).await?.map_or(0, |known| known.len());
+    let store = config.checkpoint.path.display();
+    console.remark(&format!("checkpoint store  {store}, with {} checkpoints", number(there as u64)));
+    if args.take_over {
+        console.remark("with --take-over: no process of the present owner may run, nor ever be started again");
+    }
+    Ok(())
+}
+
+/// On a local lake the kernel gives the lock back when its holder ends, and the holder's last system calls end
+/// with it. Only what another host had under way on a shared disk can outlive that, and not for long.
+const TAKING_OVER: Duration = Duration::from_secs(5);
+const ASK: Duration = Duration::from_secs(10);
+
+/// Whoever called this command.
+struct Person<'a> {
+    config: &'a Config,
+    args: &'a RebuildArgs,
+    console: &'a Console,
+    bar: Bar,
+}
+
+#[async_trait]
+impl Operator for Person<'_> {
+    async fn nobody_else(&self, lake_id: &str) -> Result<(), OriginError> {
+        let group = self.config.group_id().map_or_else(|| format!("landfall-{lake_id}"), str::to_owned);
+        let kafka = connect(self.config).map_err(|failure| OriginError::Refused(failure.what))?;
+        let asked = group.clone();
+        match asked_kafka(&kafka, move |kafka| kafka.members(&asked, ASK)).await {
+            Ok(0) => Ok(()),
+            Ok(members) => Err(OriginError::Refused(format!(
+                "the consumer group {group} has {members} members: end every process that works on this lake first"
+            ))),
+            Err(failure) => {
+                let what = failure.what;
+                self.console.remark(&format!(
+                    "warning: the members of the consumer group {group} cannot be asked for ({what}); the lock of the \
+                     lake alone says that nobody else works on it"
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    async fn requests_have_ended(&self) {
+        if self.args.take_over {
+            tokio::time::sleep(TAKING_OVER).await;
+        }
+    }
+
+    fn sink(&self, origin: &Origin) -> Result<Arc<dyn Sink>, OriginError> {
+        let layout = files::layout(self.config, origin.lake_id());
+        Ok(files::sink(self.config, origin.lake(), layout)?)
+    }
+
+    async fn were_removed(&self, ranges: &[OffsetRange]) -> bool {
+        self.console.remark("no file holds these ranges:");
+        for range in ranges {
+            self.console.remark(&format!("  {range}"));
+        }
+        let question = "did you move the files of exactly these ranges away";
+        confirm(question, self.args.yes).map_err(|failure| self.console.remark(&failure.what)).is_ok()
+    }
+
+    fn progress(&self, done: usize, total: usize) {
+        self.bar.feed(Progress { total: total as u64, done: done as u64, bytes: 0 });
+    }
 }
 
 /// Asks a person, on standard error. Without a person to ask, `--yes` has to have been given.
@@ -122,16 +237,18 @@ fn is_yes(answer: &str) -> bool {
 
 #[cfg(test)]
 pub fn sample() -> Rebuilt {
-    let row = RebuildRow {
-        topic: "orders".into(),
-        partition: 0,
+    let stream =
+        landfall_sink::Stream { cluster: "lkc-1".into(), topic: "orders".into(), topic_id: None, partition: 0 };
+    let row = RebuiltStream {
+        stream,
+        source: Source::Names,
         genesis: 0,
         next: 1234,
-        files: 2,
-        holes: vec![Span::new(100, 200)],
+        planned: vec![landfall_sink::Span::new(100, 200)],
+        removed: vec![],
         gaps: vec![],
     };
-    Rebuilt { done: true, streams: vec![row] }
+    Rebuilt { lake: "6f1d8a".into(), owner: 2, streams: vec![row] }
 }
 
 #[cfg(test)]
@@ -139,11 +256,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holes_are_shown() {
+    fn what_becomes_of_each_stream_is_shown() {
         assert_eq!(
             sample().text(),
-            "topic   partition  genesis   next  files  holes       gaps\n\
-             orders          0        0  1_234      2  [100, 200)\n"
+            "topic   partition  genesis   next  from       planned     removed  gaps\n\
+             orders          0        0  1_234  its files  [100, 200)\n\
+             1 checkpoints stand; the next run lands what is planned\n"
         );
     }
 

@@ -1,11 +1,21 @@
 //! `landfall verify`: the audit of a lake.
 
-use clap::Args;
-use landfall_sink::Span;
-use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::table::{Table, bytes, number, spans};
-use super::{Console, Exit, Failure, Render, Target, TargetArg, not_wired};
+use clap::Args;
+use landfall_lake::{Lake, LocalLake};
+use landfall_sink::{Sink, Stream};
+
+use super::engine::{asked, block_on_threads, connect, known_checkpoints};
+use super::table::{Table, bytes, number, or_dash};
+use super::{Console, Exit, Failure, Progress, Render, Target, TargetArg};
+use crate::checkpoint::Checkpoint;
+use crate::config::{Config, Limits};
+use crate::files::{self, FileAuditor};
+use crate::landfall::IO_THREADS;
+use crate::origin::Origin;
+use crate::verify::{self, Finding, Outcome, Report, Scope, Severity, StreamReport, TopicRows, Topics};
 
 /// Audits the lake: no overlap, no hole, rows inside their range, checksums
 #[derive(Debug, Args)]
@@ -18,7 +28,7 @@ use super::{Console, Exit, Failure, Render, Target, TargetArg, not_wired};
     landfall verify landfall.toml\n  \
     landfall verify --kafka landfall.toml\n  \
     landfall verify file:///data/lake\n\n\
-Exit codes: 0 the lake is whole, 65 it is not."
+Exit codes: 0 nothing is wrong, 65 something is, 69 Kafka cannot be reached, 74 something could not be read."
 )]
 pub struct VerifyArgs {
     #[command(flatten)]
@@ -28,136 +38,85 @@ pub struct VerifyArgs {
     pub kafka: bool,
 }
 
-/// What the audit saw.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verified {
-    /// There are no findings.
-    pub ok: bool,
-    pub lake: String,
-    /// What the files were held against: `checkpoint`, `kafka`.
-    pub against: Vec<&'static str>,
-    pub files: u64,
-    pub rows: u64,
-    pub bytes: u64,
-    pub streams: Vec<VerifyRow>,
-    pub findings: Vec<Finding>,
-}
-
-/// What it saw of one stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct VerifyRow {
-    pub topic: String,
-    pub partition: i32,
-    /// The least and the greatest offset that file names cover.
-    pub from: i64,
-    pub until: i64,
-    pub files: u64,
-    pub rows: u64,
-    /// Recorded in the files.
-    pub gaps: Vec<Span>,
-    /// Ranges without a file, where only the lake was asked.
-    pub unexplained: Vec<Span>,
-    pub findings: u64,
-}
-
-/// Something that must not be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    pub kind: FindingKind,
-    pub topic: String,
-    pub partition: i32,
-    pub from: i64,
-    pub until: i64,
-    /// Below the lake; `null` where no file is meant.
-    pub file: Option<String>,
-    pub detail: String,
-}
-
-/// What is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingKind {
-    /// A range that the checkpoint calls committed has no file.
-    Hole,
-    /// Two files cover one offset.
-    Overlap,
-    /// A file cannot be read, or is not what its checksum or its metadata say.
-    Damage,
-    /// A row lies outside the range of its file, or out of order.
-    Row,
-    /// A record that Kafka holds is not in the lake, or differs from it.
-    Kafka,
-}
-
-impl FindingKind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FindingKind::Hole => "hole",
-            FindingKind::Overlap => "overlap",
-            FindingKind::Damage => "damage",
-            FindingKind::Row => "row",
-            FindingKind::Kafka => "kafka",
-        }
-    }
-}
-
-impl Verified {
-    pub fn new(
-        lake: String,
-        against: Vec<&'static str>,
-        size: u64,
-        streams: Vec<VerifyRow>,
-        findings: Vec<Finding>,
-    ) -> Verified {
-        Verified {
-            ok: findings.is_empty(),
-            lake,
-            against,
-            files: streams.iter().map(|row| row.files).sum(),
-            rows: streams.iter().map(|row| row.rows).sum(),
-            bytes: size,
-            streams,
-            findings,
-        }
-    }
-
-    pub fn exit(&self) -> Exit {
-        if self.ok { Exit::Done } else { Exit::Damage }
-    }
-}
-
-impl Render for Verified {
+/// Shown as a table, and the findings below it; as JSON it is the report itself.
+impl Render for Report {
     fn text(&self) -> String {
-        let titles = ["topic", ">partition", ">from", ">until", ">files", ">rows", ">findings", "gaps", "unexplained"];
+        let titles = [
+            "topic",
+            ">partition",
+            ">genesis",
+            ">until",
+            ">next",
+            ">files",
+            ">rows",
+            ">size",
+            ">gaps",
+            ">in kafka",
+            "",
+        ];
         let mut table = Table::new(&titles);
         for row in &self.streams {
             table.row([
-                row.topic.clone(),
-                row.partition.to_string(),
-                number(row.from),
+                row.stream.topic.clone(),
+                row.stream.partition.to_string(),
+                number(row.genesis),
                 number(row.until),
+                or_dash(row.next, number),
                 number(row.files),
                 number(row.rows),
-                number(row.findings),
-                spans(&row.gaps),
-                spans(&row.unexplained),
+                bytes(row.bytes),
+                number(row.gap_offsets),
+                or_dash(row.kafka.as_ref(), |compared| number(compared.equal)),
+                verdict(row).into(),
             ]);
         }
         let mut text = table.render();
-        for finding in &self.findings {
-            let Finding { topic, partition, from, until, detail, .. } = finding;
-            let file = finding.file.as_deref().map(|file| format!(" {file}")).unwrap_or_default();
-            let kind = finding.kind.as_str();
-            text.push_str(&format!("{kind}: {topic}/{partition} [{from}, {until}){file}: {detail}\n"));
+        for row in &self.streams {
+            for finding in &row.findings {
+                let Finding { severity, message, .. } = finding;
+                text.push_str(&format!("{}: {}: {message}\n", row.stream, word(*severity)));
+            }
+            let found = row.damage + row.unexplained + row.notes + row.unchecked;
+            let told = row.findings.len() as u64;
+            if found > told {
+                text.push_str(&format!("{}: and {} more\n", row.stream, number(found - told)));
+            }
         }
-        let (files, rows, size) = (number(self.files), number(self.rows), bytes(self.bytes));
-        let verdict = match self.findings.len() {
-            0 => "whole".to_string(),
-            1 => "NOT whole: 1 finding".to_string(),
-            several => format!("NOT whole: {several} findings"),
+        let size = self.streams.iter().map(|row| row.bytes).sum();
+        let (files, rows, size) = (number(self.files()), number(self.rows()), bytes(size));
+        let verdict = match self.outcome {
+            Outcome::Clean => "clean".to_string(),
+            Outcome::Incomplete => "INCOMPLETE: not everything could be read".to_string(),
+            Outcome::Damage => format!("DAMAGE: {}", number(self.damage())),
         };
         text.push_str(&format!("{}: {files} files, {rows} rows, {size}: {verdict}\n", self.lake));
         text
+    }
+}
+
+fn verdict(row: &StreamReport) -> &'static str {
+    match row {
+        StreamReport { damage: 1.., .. } => "DAMAGE",
+        StreamReport { unchecked: 1.., .. } => "unchecked",
+        StreamReport { unexplained: 1.., .. } => "unexplained",
+        _ => "ok",
+    }
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Damage => "DAMAGE",
+        Severity::Unexplained => "unexplained",
+        Severity::Note => "note",
+        Severity::Unchecked => "unchecked",
+    }
+}
+
+fn exit(outcome: Outcome) -> Exit {
+    match outcome {
+        Outcome::Clean => Exit::Done,
+        Outcome::Damage => Exit::Damage,
+        Outcome::Incomplete => Exit::Io,
     }
 }
 
@@ -170,39 +129,111 @@ pub fn run(args: &VerifyArgs, console: &Console) -> Result<Exit, Failure> {
         )
         .way_out("name the configuration file in place of the lake"));
     }
-    let verified = audit(&target, args.kafka, console)?;
-    console.show(&verified)?;
-    Ok(verified.exit())
+    let report = audit(&target, args.kafka, console)?;
+    console.show(&report)?;
+    Ok(exit(report.outcome))
 }
 
 /// Reads every file; with `kafka`, also the topics.
-fn audit(_target: &Target, _kafka: bool, _console: &Console) -> Result<Verified, Failure> {
-    Err(not_wired("verify"))
+fn audit(target: &Target, kafka: bool, console: &Console) -> Result<Report, Failure> {
+    let workers = match target {
+        Target::Config(config) => config.limits.workers_or_cores(),
+        Target::Lake(_) => Limits::default().workers_or_cores(),
+    };
+    block_on_threads(workers, async {
+        let (url, config) = match target {
+            Target::Config(config) => (&config.lake.url, Some(config.as_ref())),
+            Target::Lake(url) => (url, None),
+        };
+        let topics = match config {
+            Some(config) if kafka => Some(topics(config).await?),
+            _ => None,
+        };
+        // Before the first listing: what is committed by now must be there.
+        let checkpoints = match config {
+            Some(config) => checkpoints(config, console).await?,
+            None => None,
+        };
+        let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), workers.max(IO_THREADS))?);
+        let origin = Origin::open(lake.clone()).await?;
+        let sink = sink(config, &origin, &lake).await?;
+        let bar = console.bar("verify", "files");
+        let feed = |at: verify::Progress| {
+            bar.feed(Progress { total: at.files, done: at.files_done, bytes: at.bytes_done });
+        };
+        let scope = Scope {
+            origin: &origin,
+            sink: sink.as_ref(),
+            auditor: Arc::new(FileAuditor::new(lake)),
+            checkpoints,
+            topic: topics.as_ref().map(|topics| topics as &dyn TopicRows),
+            parallel: workers,
+            progress: bar.is_shown().then_some(&feed as &(dyn Fn(verify::Progress) + Sync)),
+        };
+        Ok(verify::verify(scope).await?)
+    })
+}
+
+async fn topics(config: &Config) -> Result<Topics, Failure> {
+    asked(&connect(config)?, |kafka| Topics::reach(kafka.clone())).await
+}
+
+async fn checkpoints(config: &Config, console: &Console) -> Result<Option<BTreeMap<Stream, Checkpoint>>, Failure> {
+    let Some(known) = known_checkpoints(config).await? else {
+        let store = config.checkpoint.path.display();
+        console.remark(&format!("there is no checkpoint store in {store}: the files are held against nothing"));
+        return Ok(None);
+    };
+    Ok(Some(known.into_iter().map(|checkpoint| (checkpoint.stream.clone(), checkpoint)).collect()))
+}
+
+/// Every layout of the lake is looked at, whichever the sink has.
+async fn sink(config: Option<&Config>, origin: &Origin, lake: &Arc<dyn Lake>) -> Result<Arc<dyn Sink>, Failure> {
+    let layout = match config {
+        Some(config) => Arc::new(files::layout(config, origin.lake_id())),
+        None => match origin.layouts().await?.into_iter().next() {
+            Some(layout) => layout,
+            // Nothing was planned here yet, so there is nothing to find.
+            None => Arc::new(files::layout(&Config::default(), origin.lake_id())),
+        },
+    };
+    Ok(files::reader(lake, &layout)?)
 }
 
 #[cfg(test)]
-pub fn sample() -> Verified {
-    let row = VerifyRow {
-        topic: "orders".into(),
-        partition: 0,
-        from: 0,
+pub fn sample() -> Report {
+    let hole = Finding {
+        severity: Severity::Damage,
+        kind: verify::Kind::Hole,
+        range: Some(landfall_sink::Span::new(100, 200)),
+        name: None,
+        message: "[100, 200) is committed, and no file holds it".into(),
+    };
+    let row = StreamReport {
+        stream: Stream { cluster: "lkc-1".into(), topic: "orders".into(), topic_id: None, partition: 0 },
+        genesis: 0,
         until: 1234,
+        next: Some(1234),
         files: 2,
         rows: 1100,
-        gaps: vec![Span::new(10, 20)],
-        unexplained: vec![],
-        findings: 1,
+        bytes: 65536,
+        gap_offsets: 10,
+        planned: vec![],
+        kafka: None,
+        damage: 1,
+        unexplained: 0,
+        notes: 0,
+        unchecked: 0,
+        findings: vec![hole],
     };
-    let finding = Finding {
-        kind: FindingKind::Hole,
-        topic: "orders".into(),
-        partition: 0,
-        from: 100,
-        until: 200,
-        file: None,
-        detail: "the checkpoint calls it committed, and no file covers it".into(),
-    };
-    Verified::new("file:///data/lake".into(), vec!["checkpoint"], 65536, vec![row], vec![finding])
+    Report {
+        lake: "file:///data/lake".into(),
+        lake_id: "6f1d8a".into(),
+        against: "checkpoint",
+        kafka: false,
+        outcome: Outcome::Damage,
+        streams: vec![row],
+    }
 }
 
 #[cfg(test)]
@@ -210,18 +241,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_are_told_and_decide_the_exit_code() {
-        let verified = sample();
+    fn findings_are_told_below_the_table() {
+        let mut report = sample();
         assert_eq!(
-            verified.text(),
-            "topic   partition  from  until  files   rows  findings  gaps      unexplained\n\
-             orders          0     0  1_234      2  1_100         1  [10, 20)\n\
-             hole: orders/0 [100, 200): the checkpoint calls it committed, and no file covers it\n\
-             file:///data/lake: 2 files, 1_100 rows, 64.0 KiB: NOT whole: 1 finding\n"
+            report.text(),
+            "topic   partition  genesis  until   next  files   rows      size  gaps  in kafka\n\
+             orders          0        0  1_234  1_234      2  1_100  64.0 KiB    10         -  DAMAGE\n\
+             orders/0: DAMAGE: [100, 200) is committed, and no file holds it\n\
+             file:///data/lake: 2 files, 1_100 rows, 64.0 KiB: DAMAGE: 1\n"
         );
-        assert_eq!(verified.exit(), Exit::Damage);
-        let whole = Verified::new("l".into(), vec![], 0, vec![], vec![]);
-        assert_eq!(whole.exit(), Exit::Done);
-        assert!(whole.text().ends_with("l: 0 files, 0 rows, 0 B: whole\n"));
+        report.streams[0].damage = 70;
+        report.streams[0].notes = 32;
+        assert!(report.text().contains("orders/0: and 101 more\n"), "{}", report.text());
+        report.streams.clear();
+        report.outcome = Outcome::Clean;
+        assert!(report.text().ends_with("file:///data/lake: 0 files, 0 rows, 0 B: clean\n"));
+    }
+
+    #[test]
+    fn only_a_clean_lake_is_success() {
+        let codes = [Outcome::Clean, Outcome::Damage, Outcome::Incomplete].map(|outcome| exit(outcome).code());
+        assert_eq!(codes, [0, 65, 74]);
     }
 }

@@ -3,34 +3,10 @@
 use landfall_sink::{Isolation, Layout, LayoutError};
 
 use super::error::{ConfigError, Place, Problem, ProblemKind};
+use super::properties::Properties;
 use super::settings::{Codec, Config, Start, StoreKind};
 use super::{suggest, topics};
-
-/// Properties that the protocol owns, and why: the same list as that of the Kafka room, which is the one to take
-/// as soon as both are built together.
-pub(super) const OWNED: &[(&str, &str)] = &[
-    ("allow.auto.create.topics", "reading must never create a topic"),
-    ("auto.commit.enable", "positions live in the checkpoint store"),
-    ("auto.commit.interval.ms", "positions live in the checkpoint store"),
-    ("auto.offset.reset", "a position that Kafka no longer has is never replaced silently; use source.start"),
-    ("check.crcs", "a damaged batch must be seen; it is always true"),
-    ("consume.callback.max.messages", "records are taken in batches"),
-    ("enable.auto.commit", "positions live in the checkpoint store"),
-    ("enable.auto.offset.store", "positions live in the checkpoint store"),
-    ("enable.partition.eof", "the end of a partition ends a batch; it is always true"),
-    ("fetch.max.bytes", "limits.memory decides it"),
-    ("fetch.queue.backoff.ms", "landfall sets it for speed"),
-    ("fetch.wait.max.ms", "landfall sets it for speed"),
-    ("group.instance.id", "partitions are assigned by landfall, not by the group"),
-    ("group.protocol", "partitions are assigned by landfall, not by the group"),
-    ("group.remote.assignor", "partitions are assigned by landfall, not by the group"),
-    ("offset.store.method", "positions live in the checkpoint store"),
-    ("offset.store.path", "positions live in the checkpoint store"),
-    ("partition.assignment.strategy", "partitions are assigned by landfall, not by the group"),
-    ("queued.max.messages.kbytes", "limits.memory decides it"),
-    ("queued.min.messages", "limits.memory decides it"),
-    ("test.mock.num.brokers", "each client would start brokers of its own"),
-];
+use crate::kafka::{OWNED, Settings, SettingsError};
 
 /// Names of Java clients with what librdkafka has in their place.
 const JAVA: &[(&str, &str)] = &[
@@ -147,11 +123,35 @@ fn properties(config: &Config, found: &mut Vec<Problem>) {
             let what = format!("{key} is {value:?}; expected \"read_committed\" or \"read_uncommitted\"");
             found.push(problem(ProblemKind::Value, &key, what, None));
         }
+        if !found.iter().any(|problem| problem.key == key) {
+            found.extend(refused_by_librdkafka(&config.kafka.properties, name, value, key));
+        }
     }
     if let Some((name, _)) = config.lake.options.iter().next() {
         let what = format!("lake.options.{name}: a lake on a local disk has no options");
         found.push(problem(ProblemKind::Value, "lake.options", what, Some("remove the section [lake.options]")));
     }
+}
+
+/// Each property is asked for alone, so that all of the wrong ones are told at once.
+fn refused_by_librdkafka(properties: &Properties, name: &str, value: &str, key: String) -> Option<Problem> {
+    let alone = [("bootstrap.servers", "localhost"), (name, value)];
+    let error = Settings::new(alone.into_iter().map(|(name, value)| (name.into(), value.into())).collect()).err()?;
+    let shown = properties.shown().find(|(shown, _)| *shown == name).map(|(_, shown)| shown);
+    Some(match error {
+        // A value that was hidden on purpose must not come out in librdkafka's words.
+        SettingsError::Invalid { .. } if shown != Some(value) => {
+            problem(ProblemKind::Value, &key, format!("{key}: librdkafka refuses its value, which is a secret"), None)
+        }
+        SettingsError::Unknown { nearest, .. } => {
+            let near = nearest.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            let what = format!("{name:?} is not a property of librdkafka{near}");
+            problem(ProblemKind::UnknownKey, &key, what, Some(&format!("correct {name:?} or remove it")))
+        }
+        // Told above, where the whole configuration is looked at.
+        SettingsError::Missing { .. } => return None,
+        other => problem(ProblemKind::Value, &key, other.to_string(), None),
+    })
 }
 
 fn names(config: &Config, found: &mut Vec<Problem>) {

@@ -156,13 +156,13 @@ pub struct Parquet {
     pub codec: Codec,
     /// Of zstd; the other codecs have none.
     pub level: i32,
-    /// Bytes of a row group in memory, before it is compressed.
+    /// Bytes of the encoded pages of a row group, which a batch under way holds in memory.
     pub row_group_size: u64,
 }
 
 impl Default for Parquet {
     fn default() -> Parquet {
-        Parquet { codec: Codec::Zstd, level: 1, row_group_size: 32 << 20 }
+        Parquet { codec: Codec::Zstd, level: 1, row_group_size: 16 << 20 }
     }
 }
 

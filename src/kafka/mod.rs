@@ -9,6 +9,7 @@
 mod columns;
 mod cursor;
 mod delivery;
+mod describe;
 mod error;
 mod group;
 mod log;

@@ -117,6 +117,13 @@ impl Origin {
         }
     }
 
+    /// What a pattern matched at its first use by this lake; `None` before that.
+    pub async fn pattern_use(&self, cluster: &str, pattern: &str) -> Result<Option<PatternUse>, OriginError> {
+        let path = pattern_path(cluster, pattern)?;
+        let stands = fetch::<PatternUse>(self.lake.as_ref(), &path).await?;
+        stands.map(|stands| of_pattern(&path, stands, pattern)).transpose()
+    }
+
     /// Records which topics a pattern matches at its first use by this lake; returns what stands.
     pub async fn first_use_of_pattern(
         &self,
@@ -124,12 +131,10 @@ impl Origin {
         pattern: &str,
         topics: &[String],
     ) -> Result<PatternUse, OriginError> {
-        let hash = Sha256::digest(pattern.as_bytes());
-        let key: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let path = paths::pattern(cluster, &key)?;
-        if let Some(stands) = fetch::<PatternUse>(self.lake.as_ref(), &path).await? {
-            return of_pattern(&path, stands, pattern);
+        if let Some(stands) = self.pattern_use(cluster, pattern).await? {
+            return Ok(stands);
         }
+        let path = pattern_path(cluster, pattern)?;
         let own = PatternUse {
             format: document::FORMAT,
             cluster: cluster.into(),
@@ -142,6 +147,12 @@ impl Origin {
             None => Ok(own),
         }
     }
+}
+
+fn pattern_path(cluster: &str, pattern: &str) -> Result<String, OriginError> {
+    let hash = Sha256::digest(pattern.as_bytes());
+    let key: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    paths::pattern(cluster, &key)
 }
 
 fn of_pattern(path: &str, stands: PatternUse, pattern: &str) -> Result<PatternUse, OriginError> {

@@ -57,6 +57,22 @@ impl Origin {
         }
     }
 
+    /// The topic id in the identity of the streams, as [`Origin::identify`] would say it, but nothing is adopted.
+    pub async fn known_as(
+        &self,
+        cluster: &str,
+        topic: &str,
+        topic_id: Option<&str>,
+    ) -> Result<Option<String>, OriginError> {
+        if let Some(id) = topic_id
+            && self.genesis(cluster, topic, id).await?.is_none()
+            && self.genesis(cluster, topic, "-").await?.is_some()
+        {
+            return Ok(None);
+        }
+        Ok(topic_id.map(Into::into))
+    }
+
     /// The topic id that the streams of `cluster/topic/-` adopt or have adopted.
     async fn adopt(&self, cluster: &str, topic: &str, shown: Option<&str>) -> Result<Option<String>, OriginError> {
         let path = paths::adopted(cluster, topic)?;

@@ -63,6 +63,11 @@ impl Learned {
         self.bytes_per_offset = Some(self.bytes_per_offset.map_or(now, |old| old * 0.5 + now * 0.5));
     }
 
+    /// What a file of these offsets would measure; `None` until something was learned.
+    pub fn bytes(&self, span: Span) -> Option<u64> {
+        self.bytes_per_offset.map(|per_offset| (per_offset * span.len().max(0) as f64) as u64)
+    }
+
     /// How many offsets make one file; `None` until something was learned.
     pub fn chunk(&self, roll: &Roll) -> Option<i64> {
         let per_offset = self.bytes_per_offset?.max(0.001);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
+use landfall_lake::fault;
 use landfall_sink::{Isolation, Stream};
 
 use super::{ASK, Mode, PATIENCE, Run, RunError};
@@ -207,7 +208,23 @@ impl Run {
         let plant = &self.plant;
         let (origin, store, sink) = (plant.origin.as_ref(), plant.store.as_ref(), plant.sink.as_ref());
         let checkpoint = origin::birth(origin, store, sink, stream, genesis, adopted).await?;
-        origin::reconcile(origin, store, sink, stream, checkpoint).await
+        let checkpoint = origin::reconcile(origin, store, sink, stream, checkpoint).await?;
+        if fault::sabotaged("start_at_group_offset") {
+            return self.moved_to_the_group(checkpoint).await;
+        }
+        Ok(checkpoint)
+    }
+
+    /// Only for a test that breaks this rule: the group's offset is taken for the position.
+    async fn moved_to_the_group(&self, checkpoint: Checkpoint) -> Result<Checkpoint, OriginError> {
+        let (group, partition) = (self.plant.group.clone(), checkpoint.stream.partition);
+        let at = [(checkpoint.stream.topic.clone(), partition)];
+        let told = blocking(&self.works.kafka, move |kafka| kafka.announced(&group, &at)).await;
+        let Some(next) = told.ok().and_then(|told| told.first()?.offset) else { return Ok(checkpoint) };
+        let (version, nonce) = (checkpoint.version + 1, ambient::random_id());
+        let moved = Checkpoint { next, version, nonce, ..checkpoint.clone() };
+        self.plant.store.swap(Some(checkpoint.version), &moved).await?;
+        Ok(moved)
     }
 
     /// The first offsets of a topic: frozen when it is first seen, whatever `source.start` says later.

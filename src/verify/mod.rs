@@ -4,6 +4,7 @@
 //! Checkpoints are read before the first listing, so a lake that is being written to can be audited: what
 //! was committed by then stands, and what appears later is seen as what it is.
 
+mod kafka;
 mod line;
 mod report;
 mod stream;
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 use crate::checkpoint::{Checkpoint, CheckpointStore, StoreError};
 use crate::origin::{Origin, OriginError, places};
 
+pub use kafka::Topics;
 pub use report::{Compared, Finding, Kind, Outcome, Report, Severity, StreamReport};
 
 /// A row as far as a comparison needs it: the CRC-32C is of its canonical encoding.

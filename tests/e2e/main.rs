@@ -3,6 +3,8 @@
 //! One test binary, so that all of them share one broker. `make test` runs a slice of the crash matrix,
 //! `make test-all` (`LANDFALL_TEST_ALL=1`) all of it.
 
+#[path = "../kafka/mod.rs"]
+mod kafka;
 #[path = "../rig/mod.rs"]
 mod rig;
 

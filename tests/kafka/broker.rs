@@ -2,40 +2,28 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use landfall::kafka::{At, Event, Fault, Kafka, Notice, Turn};
 use landfall::sink::Isolation;
 
 use super::client::*;
+use crate::rig::Broker;
 
-/// These tests stop the broker, so they go one after another.
-fn alone() -> MutexGuard<'static, ()> {
+/// These tests stop their broker, so they have one of their own and go one after another.
+fn alone() -> (&'static Broker, MutexGuard<'static, ()>) {
     static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn shell(variable: &str) {
-    let command = std::env::var(variable).unwrap_or_else(|_| panic!("set {variable}"));
-    assert!(Command::new("sh").arg("-c").arg(&command).status().unwrap().success(), "{command}");
-}
-
-fn stop() {
-    shell("LANDFALL_TEST_KAFKA_STOP");
-}
-
-fn begin() {
-    shell("LANDFALL_TEST_KAFKA_START");
-    let kafka = kafka();
-    wait(|| kafka.cluster_id(Duration::from_secs(1)).is_ok());
+    static BROKER: OnceLock<Broker> = OnceLock::new();
+    let guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let broker = BROKER.get_or_init(Broker::start);
+    talk_to(broker);
+    (broker, guard)
 }
 
 /// The one segment of partition 0.
-fn segment(topic: &str) -> PathBuf {
-    let data = std::env::var("LANDFALL_TEST_KAFKA_DATA").expect("set LANDFALL_TEST_KAFKA_DATA to its log.dirs");
-    PathBuf::from(data).join(format!("{topic}-0")).join("00000000000000000000.log")
+fn segment(broker: &Broker, topic: &str) -> PathBuf {
+    broker.log_dir().join(format!("{topic}-0")).join("00000000000000000000.log")
 }
 
 fn end(kafka: &Kafka, topic: &str) -> landfall::kafka::OffsetAt {
@@ -49,16 +37,15 @@ fn end(kafka: &Kafka, topic: &str) -> landfall::kafka::OffsetAt {
 }
 
 #[test]
-#[ignore = "needs a real Kafka and its processes"]
 fn a_restart_in_the_middle_of_a_range_goes_on_by_itself() {
-    let _alone = alone();
+    let (broker, _alone) = alone();
     let (kafka, topic) = (kafka(), topic("restart", 1, &[("flush.messages", "1")]));
     produce(&topic, 0, 0..1000);
     let mut reader = reader(&kafka);
     reader.assign(vec![start(0, &topic, 0, 0, Some(2000))]).unwrap();
     run_to_end(&mut reader, 0, 1000);
     let old = end(&kafka, &topic);
-    stop();
+    broker.kill();
     let mut turn = Turn::default();
     let began = Instant::now();
     let mut notices = Vec::new();
@@ -68,7 +55,7 @@ fn a_restart_in_the_middle_of_a_range_goes_on_by_itself() {
         assert_eq!(turn.events, []);
         notices.append(&mut turn.notices);
     }
-    begin();
+    broker.restart();
     produce(&topic, 0, 1000..2000);
     assert!(end(&kafka, &topic).epoch > old.epoch, "a new leader has a new epoch");
     assert_eq!(run(&mut reader, 1), [(0, Event::Stop)]);
@@ -79,12 +66,11 @@ fn a_restart_in_the_middle_of_a_range_goes_on_by_itself() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka and its processes"]
 fn a_log_that_lost_its_end_is_found_by_the_epoch_only() {
-    let _alone = alone();
+    let (broker, _alone) = alone();
     let (kafka, topic) = (kafka(), topic("truncated", 1, &[("flush.messages", "1")]));
     produce(&topic, 0, 0..12);
-    let size = std::fs::metadata(segment(&topic)).unwrap().len();
+    let size = std::fs::metadata(segment(broker, &topic)).unwrap().len();
     produce(&topic, 0, 12..18);
     let mut reader = reader(&kafka);
     reader.assign(vec![start(0, &topic, 0, 0, None)]).unwrap();
@@ -92,9 +78,9 @@ fn a_log_that_lost_its_end_is_found_by_the_epoch_only() {
     let epoch = end(&kafka, &topic).epoch;
     assert!(epoch.is_some());
     reader.release(&[0]).unwrap();
-    stop();
-    std::fs::OpenOptions::new().write(true).open(segment(&topic)).unwrap().set_len(size).unwrap();
-    begin();
+    broker.kill();
+    std::fs::OpenOptions::new().write(true).open(segment(broker, &topic)).unwrap().set_len(size).unwrap();
+    broker.restart();
     assert_eq!(end(&kafka, &topic).offset, 12);
     produce(&topic, 0, 100..110);
     assert_eq!(end(&kafka, &topic).offset, 22);
@@ -120,19 +106,18 @@ fn a_log_that_lost_its_end_is_found_by_the_epoch_only() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka and its processes"]
 fn a_log_that_loses_its_end_under_a_running_range_is_a_fault() {
-    let _alone = alone();
+    let (broker, _alone) = alone();
     let (kafka, topic) = (kafka(), topic("cut", 1, &[("flush.messages", "1")]));
     produce(&topic, 0, 0..12);
-    let size = std::fs::metadata(segment(&topic)).unwrap().len();
+    let size = std::fs::metadata(segment(broker, &topic)).unwrap().len();
     produce(&topic, 0, 12..18);
     let mut reader = reader(&kafka);
     reader.assign(vec![start(0, &topic, 0, 0, Some(30))]).unwrap();
     run_to_end(&mut reader, 0, 18);
-    stop();
-    std::fs::OpenOptions::new().write(true).open(segment(&topic)).unwrap().set_len(size).unwrap();
-    begin();
+    broker.kill();
+    std::fs::OpenOptions::new().write(true).open(segment(broker, &topic)).unwrap().set_len(size).unwrap();
+    broker.restart();
     produce(&topic, 0, 100..130);
     let events = run(&mut reader, 1);
     println!("{events:?}");
@@ -141,16 +126,15 @@ fn a_log_that_loses_its_end_under_a_running_range_is_a_fault() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka and its processes"]
 fn a_damaged_batch_is_a_fault_and_nothing_behind_it_is_delivered() {
-    let _alone = alone();
+    let (broker, _alone) = alone();
     let (kafka, topic) = (kafka(), topic("damaged", 1, &[]));
     let mut sizes = Vec::new();
     for batch in 0..4 {
         produce(&topic, 0, batch * 10..batch * 10 + 10);
-        sizes.push(std::fs::metadata(segment(&topic)).unwrap().len());
+        sizes.push(std::fs::metadata(segment(broker, &topic)).unwrap().len());
     }
-    let mut file = std::fs::OpenOptions::new().read(true).write(true).open(segment(&topic)).unwrap();
+    let mut file = std::fs::OpenOptions::new().read(true).write(true).open(segment(broker, &topic)).unwrap();
     let at = SeekFrom::Start(sizes[1] + (sizes[2] - sizes[1]) - 5);
     let mut byte = [0];
     file.seek(at).unwrap();

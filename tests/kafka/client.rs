@@ -1,5 +1,6 @@
 //! What the tests do to the broker as a client: topics, records, transactions.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +13,22 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use crate::rig::{Broker, shared};
+
 pub const SOON: Duration = Duration::from_secs(20);
 
+thread_local! {
+    /// The broker of this test, where it is not the shared one.
+    static BROKER: Cell<Option<&'static Broker>> = const { Cell::new(None) };
+}
+
+/// From here on this test talks to a broker of its own.
+pub fn talk_to(broker: &'static Broker) {
+    BROKER.set(Some(broker));
+}
+
 pub fn bootstrap() -> String {
-    std::env::var("LANDFALL_TEST_KAFKA").expect("set LANDFALL_TEST_KAFKA to the host:port of a real Kafka")
+    BROKER.get().unwrap_or_else(|| shared()).bootstrap()
 }
 
 pub fn kafka() -> Kafka {

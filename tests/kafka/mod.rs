@@ -1,10 +1,7 @@
-//! The door to Kafka against a real broker.
+//! The door to Kafka against a real broker: what librdkafka's in-process broker has not, or does otherwise.
 //!
-//! `LANDFALL_TEST_KAFKA=host:port cargo test --test kafka -- --ignored`. The tests that stop the broker or
-//! damage its files need more, and run one after another:
-//! `LANDFALL_TEST_KAFKA_STOP` and `…_START` (shell commands; stop means `kill -9`), `…_DATA` (its log.dirs).
-
-#![allow(clippy::unwrap_used)]
+//! These use landfall's own reader, so they belong to its room; the rig gives them the broker. `speed`
+//! measures, and runs with `LANDFALL_TEST_ALL=1` only.
 
 mod broker;
 mod client;

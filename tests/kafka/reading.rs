@@ -13,7 +13,6 @@ use rdkafka::producer::{BaseRecord, Producer};
 use super::client::*;
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn an_open_transaction_holds_back_the_stable_end() {
     let (kafka, topic) = (kafka(), topic("open", 1, &[]));
     produce(&topic, 0, 0..12);
@@ -40,7 +39,6 @@ fn an_open_transaction_holds_back_the_stable_end() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn aborted_tails_and_ranges_of_markers_end_by_the_end_of_the_partition() {
     let (kafka, topic) = (kafka(), topic("aborted", 1, &[]));
     produce(&topic, 0, 0..10);
@@ -65,7 +63,6 @@ fn aborted_tails_and_ranges_of_markers_end_by_the_end_of_the_partition() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn every_field_of_a_record_arrives() {
     let (kafka, topic) = (kafka(), topic("fields", 2, &[]));
     let append = topic_with_append_time();
@@ -115,7 +112,6 @@ fn topic_with_append_time() -> String {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn all_codecs_and_messages_larger_than_a_fetch() {
     let (kafka, topic) = (kafka(), topic("big", 5, &[("max.message.bytes", "40000000")]));
     for (partition, codec) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().enumerate() {
@@ -145,7 +141,6 @@ fn all_codecs_and_messages_larger_than_a_fetch() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn compaction_leaves_legal_holes() {
     let settings = [
         ("cleanup.policy", "compact"),
@@ -177,7 +172,6 @@ fn compaction_leaves_legal_holes() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn deleted_records_are_out_of_range_and_the_log_start_tells_the_gap() {
     let (kafka, topic) = (kafka(), topic("deleted", 1, &[]));
     produce(&topic, 0, 0..100);
@@ -198,7 +192,6 @@ fn deleted_records_are_out_of_range_and_the_log_start_tells_the_gap() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn times_are_looked_up_and_the_future_is_the_end() {
     let (kafka, topic) = (kafka(), topic("times", 1, &[]));
     let producer = producer(&[]);
@@ -213,7 +206,6 @@ fn times_are_looked_up_and_the_future_is_the_end() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn a_topic_that_is_created_again_has_another_id() {
     let (kafka, topic) = (kafka(), topic("again", 1, &[]));
     let id = |kafka: &landfall::kafka::Kafka| kafka.topic_ids(std::slice::from_ref(&topic)).unwrap()[&topic].clone();
@@ -244,7 +236,6 @@ fn a_topic_that_is_created_again_has_another_id() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn two_lakes_see_each_other_in_a_group() {
     let (kafka, topic) = (kafka(), topic("announce", 2, &[]));
     let group = format!("landfall-{topic}");

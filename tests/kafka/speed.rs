@@ -6,6 +6,7 @@ use landfall::kafka::{At, Event, ReaderLimits, Turn};
 use landfall::sink::Isolation;
 
 use super::client::*;
+use crate::rig::all;
 
 /// CPU seconds of this process.
 fn cpu() -> f64 {
@@ -15,8 +16,10 @@ fn cpu() -> f64 {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn a_wave_of_many_ranges_does_not_wait_for_each() {
+    if !all() {
+        return;
+    }
     let partitions: i32 = std::env::var("PARTITIONS").map_or(500, |text| text.parse().unwrap());
     let (kafka, topic) = (kafka(), topic("wave", partitions, &[]));
     let producer = producer(&[]);
@@ -67,8 +70,10 @@ fn send_few(producer: &rdkafka::producer::BaseProducer, topic: &str, partition: 
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn what_idle_partitions_cost() {
+    if !all() {
+        return;
+    }
     let partitions: i32 = std::env::var("PARTITIONS").map_or(500, |text| text.parse().unwrap());
     let (kafka, topic) = (kafka(), topic("idle", partitions, &[]));
     for wait in [20, 100, 250, 500] {
@@ -91,8 +96,10 @@ fn what_idle_partitions_cost() {
 }
 
 #[test]
-#[ignore = "needs a real Kafka"]
 fn what_reading_costs() {
+    if !all() {
+        return;
+    }
     const ROWS: i64 = 250_000;
     let (kafka, topic) = (kafka(), topic("cost", 4, &[]));
     let producer = producer(&[("compression.type", "lz4"), ("linger.ms", "50")]);

@@ -6,9 +6,11 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::journal::{Entry, Fate, Offsets, content, key_crc};
 use super::{Broker, wait, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -133,6 +135,31 @@ impl Admin {
 
     /// The offsets that Kafka delivers to a plain consumer from the log start on, with the size of each value.
     pub fn delivered(&self, topic: &str, partition: i32, isolation: &str) -> BTreeMap<i64, usize> {
+        let mut offsets = BTreeMap::new();
+        self.consume(topic, partition, isolation, |message| {
+            drop(offsets.insert(message.offset(), message.payload().map_or(0, <[u8]>::len)));
+        });
+        offsets
+    }
+
+    /// The committed records of a partition as Kafka serves them, whatever their producer was told.
+    pub fn served(&self, topic: &str, partition: i32) -> Offsets {
+        let mut offsets = Offsets::new();
+        self.consume(topic, partition, "read_committed", |message| {
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let headers = headers.map(|header| (header.key, header.value));
+            let entry = Entry {
+                content: content(message.key(), message.payload(), headers),
+                key: key_crc(message.key()),
+                timestamp: message.timestamp().to_millis().expect("a timestamp"),
+                fate: Fate::Committed,
+            };
+            assert_eq!(offsets.insert(message.offset(), entry), None, "Kafka delivered an offset twice");
+        });
+        offsets
+    }
+
+    fn consume(&self, topic: &str, partition: i32, isolation: &str, mut each: impl FnMut(&BorrowedMessage<'_>)) {
         let client: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
             .set("group.id", "rig-reader")
@@ -145,16 +172,21 @@ impl Admin {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         client.assign(&list).expect("assign");
-        let mut offsets = BTreeMap::new();
         loop {
             match client.poll(PATIENCE) {
-                Some(Ok(message)) => drop(offsets.insert(message.offset(), message.payload().map_or(0, <[u8]>::len))),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return offsets,
+                Some(Ok(message)) => each(&message),
+                Some(Err(KafkaError::PartitionEOF(_))) => return,
+                // A broker that is away for a while is told as an event, and found again.
+                Some(Err(KafkaError::MessageConsumption(error))) if passes(error) => {}
                 Some(Err(error)) => panic!("{topic}/{partition}: {error}"),
                 None => panic!("{topic}/{partition}: no end of partition"),
             }
         }
     }
+}
+
+fn passes(error: RDKafkaErrorCode) -> bool {
+    matches!(error, RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown)
 }
 
 fn options() -> AdminOptions {

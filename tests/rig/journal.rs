@@ -26,12 +26,16 @@ pub struct Entry {
     pub fate: Fate,
 }
 
-type Offsets = BTreeMap<i64, Entry>;
+pub type Offsets = BTreeMap<i64, Entry>;
+
+/// What a producer was told of one record: where it stands, and what it was.
+pub type Told = (String, i32, i64, Entry);
 
 /// Shared by the producers of a test and its checker.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     partitions: Arc<Mutex<BTreeMap<(String, i32), Offsets>>>,
+    told: Arc<Mutex<Vec<Told>>>,
     failures: Arc<Mutex<Vec<String>>>,
 }
 
@@ -41,12 +45,23 @@ impl Journal {
     }
 
     pub fn acknowledged(&self, topic: &str, partition: i32, offset: i64, entry: Entry) {
+        self.told.lock().expect("journal").push((topic.into(), partition, offset, entry));
         let mut partitions = self.partitions.lock().expect("journal");
         let offsets = partitions.entry((topic.into(), partition)).or_default();
         if let Some(before) = offsets.insert(offset, entry) {
             drop(partitions);
-            panic!("{topic}/{partition} offset {offset} was acknowledged twice: {before:?}");
+            self.failed(format!("{topic}/{partition} offset {offset} was acknowledged twice: {before:?}"));
         }
+    }
+
+    /// Every acknowledgement, in the order in which they came.
+    pub fn told(&self) -> Vec<Told> {
+        self.told.lock().expect("journal").clone()
+    }
+
+    /// A journal of what a partition holds, as Kafka itself serves it.
+    pub fn serve(&self, topic: &str, partition: i32, offsets: Offsets) {
+        self.partitions.lock().expect("journal").insert((topic.into(), partition), offsets);
     }
 
     /// A record whose delivery is not known: it may be in the topic, or not.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
+use futures::stream::BoxStream;
 use landfall_lake::Lake;
 use landfall_sink::{SinkError, envelope, envelope::column};
 use parquet::DecodeResult;
@@ -64,18 +65,31 @@ pub async fn audit(lake: &dyn Lake, path: &str) -> Result<Audit, SinkError> {
     Ok(audit)
 }
 
-/// Reads the rows of a file and hands over, for each in order of the file, its offset and the CRC-32C of
-/// its content (see [`checksum::each_row`]), for comparing with another source of the same records.
-pub async fn each_row(lake: &dyn Lake, path: &str, row: &mut (dyn FnMut(i64, u32) + Send)) -> Result<(), SinkError> {
-    let damaged = |why: &str| SinkError::Conflict(format!("{path}: {why}"));
-    let size = size(lake, path).await?;
-    let footer = match footer::read(lake, path, size).await {
+/// The rows of a file in its order, some at a time: of each its offset and the CRC-32C of its content (see
+/// [`checksum::each_row`]), for comparing with another source of the same records.
+pub async fn rows(
+    lake: Arc<dyn Lake>,
+    path: String,
+) -> Result<BoxStream<'static, Result<Vec<(i64, u32)>, SinkError>>, SinkError> {
+    let size = size(lake.as_ref(), &path).await?;
+    let footer = match footer::read(lake.as_ref(), &path, size).await {
         Ok(footer) => footer,
         Err(FooterError::Unread(error)) => return Err(sorted(error)),
-        Err(FooterError::NotOurs(why)) => return Err(damaged(&why.to_string())),
+        Err(FooterError::NotOurs(why)) => return Err(damaged(&path, &why.to_string())),
     };
-    let mut take = |batch: &RecordBatch| checksum::each_row(batch).for_each(|(offset, crc)| row(offset, crc));
-    read(lake, path, size, footer, &mut take).await?.map_err(|problem| damaged(&problem))
+    let decoder = decoding(|| decoder(footer.parquet)).map_err(|problem| damaged(&path, &problem))?;
+    let chunks = futures::stream::try_unfold((lake, path, decoder), move |(lake, path, mut decoder)| async move {
+        match next(lake.as_ref(), &path, size, &mut decoder).await? {
+            Ok(Some(batch)) => Ok(Some((checksum::each_row(&batch).collect(), (lake, path, decoder)))),
+            Ok(None) => Ok(None),
+            Err(problem) => Err(damaged(&path, &problem)),
+        }
+    });
+    Ok(Box::pin(chunks))
+}
+
+fn damaged(path: &str, why: &str) -> SinkError {
+    SinkError::Conflict(format!("{path}: {why}"))
 }
 
 async fn size(lake: &dyn Lake, path: &str) -> Result<u64, SinkError> {
@@ -96,12 +110,25 @@ async fn read(
         Err(problem) => return Ok(Err(problem)),
     };
     loop {
+        match next(lake, path, size, &mut decoder).await? {
+            Ok(Some(batch)) => take(&batch),
+            Ok(None) => return Ok(Ok(())),
+            Err(problem) => return Ok(Err(problem)),
+        }
+    }
+}
+
+/// The next rows, or `None` after the last. The outer error is the lake's, the inner one is damage of the file.
+async fn next(
+    lake: &dyn Lake,
+    path: &str,
+    size: u64,
+    decoder: &mut ParquetPushDecoder,
+) -> Result<Result<Option<RecordBatch>, String>, SinkError> {
+    loop {
         match decoding(|| decoder.try_decode()) {
-            Ok(DecodeResult::Finished) => return Ok(Ok(())),
-            Ok(DecodeResult::Data(batch)) => match conform(&batch) {
-                Ok(batch) => take(&batch),
-                Err(problem) => return Ok(Err(problem)),
-            },
+            Ok(DecodeResult::Finished) => return Ok(Ok(None)),
+            Ok(DecodeResult::Data(batch)) => return Ok(conform(&batch).map(Some)),
             Ok(DecodeResult::NeedsData(ranges)) => {
                 if let Some(beyond) = ranges.iter().find(|range| range.start > range.end || range.end > size) {
                     return Ok(Err(format!("its footer points to bytes {beyond:?}, and it has {size}")));

@@ -24,7 +24,7 @@ mod sealed;
 mod sink;
 mod writer;
 
-pub use audit::{Audit, audit, each_row};
+pub use audit::{Audit, audit, rows};
 pub use metadata::{FileMetadata, NotOurs};
 pub use options::{Codec, ParquetOptions};
 pub use sink::{FORMAT, ParquetSink};

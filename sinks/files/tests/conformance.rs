@@ -4,7 +4,6 @@
 // Clippy sees only functions with #[test] as tests.
 #![allow(clippy::unwrap_used)]
 
-use std::process::Command;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -65,29 +64,4 @@ async fn parquet_files_keep_the_contract() {
 async fn with_small_slabs_and_row_groups_too() {
     let options = ParquetOptions { raw_bytes: 3 << 10, row_group_bytes: 8 << 10, ..ParquetOptions::default() };
     conformance(|| Box::new(Files { lake: MemoryLake::new(), options: options.clone() })).await;
-}
-
-/// Runs the suite with one rule broken; returns whether it passed, and what it said. A switch is an environment variable
-/// of the process, so this is another process.
-fn suite(sabotage: &str) -> (bool, String) {
-    let here = std::env::current_exe().expect("a test has a path");
-    let output = Command::new(here)
-        .args(["parquet_files_keep_the_contract", "--exact", "--nocapture"])
-        .env("LANDFALL_SABOTAGE", sabotage)
-        .output()
-        .expect("the test program can be started");
-    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-#[test]
-fn every_sabotage_is_caught() {
-    for (sabotage, case) in [
-        ("gap_of_the_attempt", "the gaps of what stands count"),
-        ("no_rows_no_file", "a batch without rows takes its name"),
-        ("believe_exists", "other bytes under the name"),
-    ] {
-        let (passed, said) = suite(sabotage);
-        assert!(!passed && said.contains(case), "{sabotage} was not caught by {case:?}: {said}");
-    }
-    assert!(suite("nothing").0);
 }

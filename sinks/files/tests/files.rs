@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use landfall_lake::Lake;
 use landfall_sink::{BatchWriter, Facts, Head, Isolation, Landed, Layout, Plan, Sink, SinkError, Span, Stream};
 use landfall_sink_files::checksum::{self, Checksum};
-use landfall_sink_files::{Codec, ParquetOptions, ParquetSink, audit, each_row};
+use landfall_sink_files::{Codec, ParquetOptions, ParquetSink, audit};
 use landfall_sink_testkit::{Fault, MemoryLake, rows};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -339,8 +339,8 @@ async fn rows_can_be_compared_one_by_one_with_their_source() {
     let plan = plan(0, 300);
     let batch = rows::batch(&stream(), 1, 0..300);
     land(&sink(&lake, Default::default()), &plan, &rows::cut(&batch, &[77]), &[]).await;
-    let mut seen = Vec::new();
-    each_row(&lake, &plan.file(), &mut |offset, crc| seen.push((offset, crc))).await.unwrap();
+    let chunks = landfall_sink_files::rows(Arc::new(lake), plan.file()).await.unwrap();
+    let seen = chunks.try_concat().await.unwrap();
     assert_eq!(seen, checksum::each_row(&batch).collect::<Vec<_>>());
     assert_ne!(seen[0].1, checksum::each_row(&rows::batch(&stream(), 2, 0..1)).next().unwrap().1);
 }

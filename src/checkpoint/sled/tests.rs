@@ -22,6 +22,13 @@ fn grown(record: &Checkpoint) -> Checkpoint {
     new.commit(Span::new(record.next, record.next + 10), &[], crate::ambient::random_id()).unwrap()
 }
 
+#[test]
+fn room_is_looked_for_before_sled_meets_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let full = super::opening::room(directory.path(), u64::MAX / 4).unwrap_err();
+    assert!(full.contains(&directory.path().display().to_string()), "{full}");
+}
+
 fn refusal(path: &Path) -> String {
     match SledStore::open(path) {
         Err(StoreError::Refused { message, .. }) => message,

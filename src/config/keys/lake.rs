@@ -121,8 +121,8 @@ pub(super) static PARQUET: &[Key] = &[
     Key {
         path: "lake.parquet.row_group_size",
         takes: "size",
-        about: "A row group ends when its rows take this much memory. Smaller ones need less memory; larger ones are read faster.",
-        example: r#""32MiB""#,
+        about: "A row group ends when its encoded pages reach this. It bounds what one batch under way holds of them in memory, however large its file becomes: smaller ones need less memory where thousands of partitions land at once, larger ones are read faster.",
+        example: r#""16MiB""#,
         apply: |config, found| read::size(found, 64 << 10).map(|size| config.lake.parquet.row_group_size = size),
         show: |config| quoted(show_size(config.lake.parquet.row_group_size)),
         ..OPTIONAL
