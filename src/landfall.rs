@@ -1,7 +1,7 @@
 //! The library's face: the same settings as the configuration file, and three ways to run.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use landfall_lake::{Lake, LakeError, LocalLake};
 use landfall_sink::{Resolution, Sink, Span};
 
 use crate::batch::{Batch, ForEach};
-use crate::checkpoint::lock::StateLock;
+use crate::checkpoint::lock::{HeldBy, StateLock};
 use crate::checkpoint::{Checkpoint, CheckpointStore, MemoryStore, SledStore, StoreError, holder};
 use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
 use crate::files;
@@ -254,10 +254,15 @@ impl Landfall {
 /// What this process says of itself as the owner of a lake.
 pub(crate) fn about(config: &Config) -> OwnerAbout {
     OwnerAbout {
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        path: config.checkpoint.path.display().to_string(),
+        host: HeldBy::this_process().host,
+        path: absolute(&config.checkpoint.path).display().to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
     }
+}
+
+/// The same place has the same name, wherever the process was started.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Files being synced and linked at once.

@@ -17,7 +17,7 @@ use crate::checkpoint::SledStore;
 use crate::config::{Config, StoreKind};
 use crate::files;
 use crate::landfall::{self, IO_THREADS, LandfallError};
-use crate::origin::{Origin, OriginError};
+use crate::origin::{Origin, OriginError, OwnerAbout};
 #[cfg(test)]
 use crate::rebuild::RebuiltStream;
 use crate::rebuild::{self, Operator, Rebuild, Rebuilt, Source};
@@ -109,12 +109,14 @@ fn make(config: &Config, args: &RebuildArgs, console: &Console) -> Result<Rebuil
         let place = config.lake.url.local_path();
         // A lake that is not there must not be made by opening it.
         let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, IO_THREADS)?);
-        announce(config, args, lake, console).await?;
+        let owner = announce(config, args, lake, console).await?;
         confirm("make the checkpoints anew", args.yes)?;
         // Its lock is held from here on, and so is that of the lake.
         let store = SledStore::open(&config.checkpoint.path)?;
         let lake = LocalLake::open(place, IO_THREADS)?;
         let about = landfall::about(config);
+        // A store that stood in this very place is the lost one, not another's.
+        let was_here = owner.is_some_and(|owner| (owner.host, owner.path) == (about.host.clone(), about.path.clone()));
         let _lock = lake.lock("landfall rebuild").map_err(LandfallError::Held)?;
         let bar = console.bar("rebuild", "streams");
         let workers = config.limits.workers_or_cores();
@@ -123,7 +125,7 @@ fn make(config: &Config, args: &RebuildArgs, console: &Console) -> Result<Rebuil
             lake: Arc::new(lake),
             store: &store,
             about,
-            take_over: args.take_over,
+            take_over: args.take_over || was_here,
             holes: args.holes.into(),
             // Records that the store still has are taken from it; sled keeps no others.
             former: None,
@@ -134,21 +136,32 @@ fn make(config: &Config, args: &RebuildArgs, console: &Console) -> Result<Rebuil
 }
 
 /// Says on standard error what is about to be done to which lake.
-async fn announce(config: &Config, args: &RebuildArgs, lake: Arc<dyn Lake>, console: &Console) -> Result<(), Failure> {
+async fn announce(
+    config: &Config,
+    args: &RebuildArgs,
+    lake: Arc<dyn Lake>,
+    console: &Console,
+) -> Result<Option<OwnerAbout>, Failure> {
     console.remark(&format!("lake              {}", lake.url()));
-    match Origin::open(lake).await {
-        Ok(origin) => console.remark(&format!("its owner         {}", origin.owner())),
+    let owner = match Origin::open(lake).await {
+        Ok(origin) => {
+            console.remark(&format!("its owner         {}", origin.owner()));
+            Some(origin.owner().about.clone())
+        }
         // The rebuild itself says whether the layouts still tell the lake's id.
-        Err(OriginError::NoLake { .. }) => console.remark("its owner         is not told any more"),
+        Err(OriginError::NoLake { .. }) => {
+            console.remark("its owner         is not told any more");
+            None
+        }
         Err(error) => return Err(error.into()),
-    }
+    };
     let there = known_checkpoints(config).await?.map_or(0, |known| known.len());
     let store = config.checkpoint.path.display();
     console.remark(&format!("checkpoint store  {store}, with {} checkpoints", number(there as u64)));
     if args.take_over {
         console.remark("with --take-over: no process of the present owner may run, nor ever be started again");
     }
-    Ok(())
+    Ok(owner)
 }
 
 /// On a local lake the kernel gives the lock back when its holder ends, and the holder's last system calls end

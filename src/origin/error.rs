@@ -11,7 +11,8 @@ pub enum OriginError {
     /// Another checkpoint store owns the lake.
     #[error(
         "lake {lake} belongs to another checkpoint store: {owner}.{hint} If every process of that owner has ended and \
-         stays ended, `landfall rebuild --take-over` makes this store the owner"
+         stays ended, `landfall rebuild` makes this store the owner (with --take-over, where the other one stood in another \
+         place)"
     )]
     OtherOwner { lake: String, owner: Box<Owner>, hint: String },
 

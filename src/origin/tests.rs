@@ -37,7 +37,7 @@ async fn of_two_starters_exactly_one_owns_the_lake() {
         let refused = results.iter().find_map(|result| result.as_ref().err()).unwrap();
         assert!(matches!(refused, OriginError::OtherOwner { .. }));
         assert!(refused.to_string().contains(&format!("memory store {}", winners[0])), "{refused}");
-        assert!(refused.to_string().contains("rebuild --take-over"), "{refused}");
+        assert!(refused.to_string().contains("landfall rebuild"), "{refused}");
     }
 }
 
