@@ -270,6 +270,10 @@ impl Running {
         self.wait(within)
     }
 
+    pub fn signal(&self, which: i32) {
+        signal(&self.child, which);
+    }
+
     /// Frozen, as by a debugger or an overcommitted host.
     pub fn pause(&self) {
         signal(&self.child, libc::SIGSTOP);
