@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use landfall_lake::{Lake, LocalLake};
+use landfall_sink::Stream;
 use rustix::fs::Access;
 use serde::Serialize;
 
@@ -15,6 +16,7 @@ use super::{ConfigArg, Console, Exit, Failure, Render};
 use crate::checkpoint::holder::{Inspection, open_or_ask};
 use crate::checkpoint::store_id;
 use crate::config::{Config, StoreKind};
+use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
 use crate::origin::{Origin, OriginError};
 
@@ -133,20 +135,22 @@ async fn kafka(config: &Config) -> Vec<CheckRow> {
     let given = |name| config.kafka.properties.get(name);
     let brokers = given("bootstrap.servers").or(given("metadata.broker.list")).unwrap_or_default();
     let mut rows = vec![CheckRow::well("kafka", format!("cluster {cluster} at {brokers}"))];
-    match topics(config, &kafka).await {
+    match topics(config, &kafka, &cluster).await {
         Ok(topics) => rows.extend(topics),
         Err(failure) => rows.push(CheckRow::wrong("topics", failure)),
     }
     rows
 }
 
-async fn topics(config: &Config, kafka: &Kafka) -> Result<Vec<CheckRow>, Failure> {
+async fn topics(config: &Config, kafka: &Kafka, cluster: &str) -> Result<Vec<CheckRow>, Failure> {
+    // What is wrong with the lake is told in its own row.
+    let origin = origin(config).await.ok().flatten();
     let wanted: Vec<String> = config.kafka.topics.iter().map(ToString::to_string).collect();
     let selection = Selection::new(&wanted).map_err(|error| Failure::new(Exit::Config, error))?;
     let found = asked(kafka, move |kafka| kafka.topics(&selection, ASK)).await?;
     let mut rows = Vec::new();
     for topic in &found {
-        rows.push(row(format!("topic {}", topic.name), readable(config, kafka, topic).await));
+        rows.push(row(format!("topic {}", topic.name), readable(config, kafka, cluster, origin.as_ref(), topic).await));
     }
     for pattern in config.kafka.topics.iter().filter(|topic| topic.name().is_none()).map(ToString::to_string) {
         let matches = |topic: &&TopicMeta| topic.matched_by == MatchedBy::Pattern(pattern.clone());
@@ -156,7 +160,13 @@ async fn topics(config: &Config, kafka: &Kafka) -> Result<Vec<CheckRow>, Failure
     Ok(rows)
 }
 
-async fn readable(config: &Config, kafka: &Kafka, topic: &TopicMeta) -> Result<String, Failure> {
+async fn readable(
+    config: &Config,
+    kafka: &Kafka,
+    cluster: &str,
+    origin: Option<&Origin>,
+    topic: &TopicMeta,
+) -> Result<String, Failure> {
     if let Some(why) = config.collision(&topic.name) {
         return Err(Failure::new(Exit::Config, why).way_out("change lake.path, as in \"topic={topic}/{partition}\""));
     }
@@ -173,16 +183,40 @@ async fn readable(config: &Config, kafka: &Kafka, topic: &TopicMeta) -> Result<S
     let (ids, ends) =
         asked(kafka, move |kafka| Ok((kafka.topic_ids(&[name])?, kafka.list_offsets(&asks, isolation, ASK)?))).await?;
     let id = match ids.get(&topic.name) {
-        Some(TopicId::Id(id)) => format!("id {id}"),
+        Some(TopicId::Id(id)) => Some(id.as_str()),
         Some(TopicId::Failed(error)) => return Err(error.clone().into()),
-        _ => "no topic id: these brokers have none".into(),
+        _ => None,
     };
+    if let Some(origin) = origin {
+        not_created_again(config, cluster, origin, topic, id).await?;
+    }
+    let id = id.map_or("no topic id: these brokers have none".into(), |id| format!("id {id}"));
     let mut offsets = 0;
     let mut ends = ends.into_iter();
     while let (Some(start), Some(end)) = (ends.next(), ends.next()) {
         offsets += end?.offset - start?.offset;
     }
     Ok(format!("{} partitions, {id}, {} offsets to read", topic.partitions, number(offsets)))
+}
+
+/// A run would refuse a topic whose files would stand among those of a former one.
+async fn not_created_again(
+    config: &Config,
+    cluster: &str,
+    origin: &Origin,
+    topic: &TopicMeta,
+    id: Option<&str>,
+) -> Result<(), Failure> {
+    let topic_id = origin.known_as(cluster, &topic.name, id).await?;
+    let layout = files::layout(config, origin.lake_id());
+    for partition in 0..topic.partitions {
+        let stream =
+            Stream { cluster: cluster.into(), topic: topic.name.clone(), topic_id: topic_id.clone(), partition };
+        if let Some(why) = origin.blocked(&stream, &layout).await? {
+            return Err(why.into());
+        }
+    }
+    Ok(())
 }
 
 /// Whether a run could have the store, or has it.
@@ -211,12 +245,7 @@ async fn lake(config: &Config) -> Result<String, Failure> {
     if !place.exists() {
         return Ok(format!("{} will be created", config.lake.url));
     }
-    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, 1)?);
-    let origin = match Origin::open(lake).await {
-        Ok(origin) => origin,
-        Err(OriginError::NoLake { .. }) => return Ok(format!("{} has no owner yet", config.lake.url)),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(origin) = origin(config).await? else { return Ok(format!("{} has no owner yet", config.lake.url)) };
     let own = store_id(&config.checkpoint.path)?;
     if own.as_deref() == Some(origin.owner().store.as_str()) {
         return Ok(format!("{}, lake id {}, owned by this store", config.lake.url, origin.lake_id()));
@@ -225,6 +254,20 @@ async fn lake(config: &Config) -> Result<String, Failure> {
     Err(Failure::new(Exit::Owned, what).way_out(
         "use that store; if every process of it has ended for good, `landfall rebuild --take-over` makes this one the owner",
     ))
+}
+
+/// `None` where there is no lake yet.
+async fn origin(config: &Config) -> Result<Option<Origin>, Failure> {
+    let place = config.lake.url.local_path();
+    if !place.exists() {
+        return Ok(None);
+    }
+    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, 1)?);
+    match Origin::open(lake).await {
+        Ok(origin) => Ok(Some(origin)),
+        Err(OriginError::NoLake { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The nearest directory that there is decides whether the others can be made.

@@ -1,6 +1,6 @@
 //! `landfall plan`: what a run would do now, without doing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ pub fn run(args: &PlanArgs, console: &Console) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Looks at the checkpoints, at Kafka's ends and at the newest file of each stream.
+/// Looks at the checkpoints, at Kafka's ends and at the newest files of each stream.
 fn foresee(config: &Config) -> Result<PlanResult, Failure> {
     block_on(async {
         let known = known_checkpoints(config).await?.unwrap_or_default();
@@ -112,6 +112,8 @@ fn foresee(config: &Config) -> Result<PlanResult, Failure> {
 const ASK: Duration = Duration::from_secs(10);
 /// More batches of one partition are not listed.
 const MOST: usize = 10_000;
+/// So many files tell what an offset costs.
+const NEWEST: usize = 8;
 
 struct Foresight<'a> {
     config: &'a Config,
@@ -199,6 +201,12 @@ impl Foresight<'_> {
         end: i64,
         batches: &mut Vec<PlanRow>,
     ) -> Result<(), Failure> {
+        if let Some(origin) = &self.origin
+            && let Some(why) = origin.blocked(stream, &self.layout).await?
+        {
+            tracing::warn!("{stream}: {why}");
+            return Ok(());
+        }
         let learned = self.learned(stream).await?;
         let row = |span: Span, layout: &Layout, planned| {
             let readable = Span::new(span.from.max(start), span.until);
@@ -242,20 +250,22 @@ impl Foresight<'_> {
         Ok(())
     }
 
-    /// What an offset costs, from the newest file of the stream.
+    /// What an offset costs, from the newest files of the stream: a single small one is mostly metadata.
     async fn learned(&self, stream: &Stream) -> Result<Learned, Failure> {
         let mut learned = Learned::default();
         let Some(lake) = &self.lake else { return Ok(learned) };
         let directory = self.layout.directory(stream);
         let mut entries = lake.list(&directory, None).await?;
-        let mut newest = None;
+        let mut newest = VecDeque::new();
         while let Some(entry) = entries.try_next().await? {
             let name = entry.path.strip_prefix(&directory).and_then(|rest| rest.strip_prefix('/'));
-            newest = name.and_then(|name| self.layout.parse_file_name(name)).map(|span| (span, entry.size)).or(newest);
+            if let Some(span) = name.and_then(|name| self.layout.parse_file_name(name)) {
+                newest.push_back((span.len(), entry.size));
+                newest.drain(..newest.len().saturating_sub(NEWEST));
+            }
         }
-        if let Some((span, size)) = newest {
-            learned.observe(span, size);
-        }
+        let (offsets, size) = newest.into_iter().fold((0, 0), |(o, s), (offsets, size)| (o + offsets, s + size));
+        learned.observe(Span::new(0, offsets), size);
         Ok(learned)
     }
 }

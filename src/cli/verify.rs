@@ -85,7 +85,10 @@ impl Render for Report {
         let size = self.streams.iter().map(|row| row.bytes).sum();
         let (files, rows, size) = (number(self.files()), number(self.rows()), bytes(size));
         let verdict = match self.outcome {
-            Outcome::Clean => "clean".to_string(),
+            Outcome::Clean => match self.streams.iter().map(|row| row.unexplained).sum::<u64>() {
+                0 => "clean".to_string(),
+                ranges => format!("clean, but for {} ranges without a file that nothing explains", number(ranges)),
+            },
             Outcome::Incomplete => "INCOMPLETE: not everything could be read".to_string(),
             Outcome::Damage => format!("DAMAGE: {}", number(self.damage())),
         };

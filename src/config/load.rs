@@ -206,8 +206,8 @@ impl Reader {
     }
 }
 
-/// librdkafka's names have dots where a variable has underscores, but for a few; an object store's have underscores.
+/// librdkafka's names have dots where a variable has underscores (the few others cannot be set to a text); an object
+/// store's have underscores.
 fn property_name(key: &Key, rest: &str) -> String {
-    const WITH_UNDERSCORE: [&str; 4] = ["ssl_key", "ssl_certificate", "ssl_ca", "ssl_engine_callback_data"];
-    if key.path != "kafka.properties" || WITH_UNDERSCORE.contains(&rest) { rest.into() } else { rest.replace('_', ".") }
+    if key.path == "kafka.properties" { rest.replace('_', ".") } else { rest.into() }
 }

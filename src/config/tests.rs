@@ -243,7 +243,7 @@ fn what_a_later_release_will_have_is_refused_as_such() {
 #[test]
 fn properties_that_the_protocol_owns_are_refused_with_their_line() {
     let at = |line: &str| error(&LEAST.replace("[lake]", &format!("{line}\n[lake]")));
-    for (name, _) in check::OWNED {
+    for (name, _) in crate::kafka::OWNED {
         let text = at(&format!("\"{name}\" = \"true\""));
         assert!(text.starts_with(&format!("landfall.toml:6:1: the property \"{name}\" belongs to landfall")), "{text}");
         let nested = at(&format!("{name} = \"true\""));
@@ -320,7 +320,7 @@ fn variables_override_the_file() {
             ("LANDFALL__LAKE__ROLL__MAX_RECORDS", "1_000"),
             ("LANDFALL__KAFKA__TOPICS", "a, /b.*/"),
             ("LANDFALL__KAFKA__PROPERTIES__BOOTSTRAP_SERVERS", "other:9092"),
-            ("LANDFALL__KAFKA__PROPERTIES__SSL_KEY", "k"),
+            ("LANDFALL__KAFKA__PROPERTIES__SSL_CA_LOCATION", "k"),
             ("LANDFALL__SOURCE__START", "{ a = { 0 = 5 } }"),
             ("LANDFALL__LAKE__URL", "file:///${x}"),
             ("LANDFALL_CONFIG", "not an override"),
@@ -331,7 +331,7 @@ fn variables_override_the_file() {
     assert_eq!(config.lake.roll.max_records, 1000);
     assert_eq!(config.kafka.topics.len(), 2);
     assert_eq!(config.kafka.properties.get("bootstrap.servers"), Some("other:9092"));
-    assert_eq!(config.kafka.properties.get("ssl_key"), Some("k"));
+    assert_eq!(config.kafka.properties.get("ssl.ca.location"), Some("k"));
     assert!(matches!(config.source.start, Start::Offsets(_)));
     assert_eq!(config.lake.url.local_path(), Path::new("/${x}"));
     let list = parse_with(LEAST, &[("LANDFALL__KAFKA__TOPICS", "[\"a\", \"/x{1,2}/\"]")]).unwrap();
@@ -412,4 +412,24 @@ proptest! {
         let _ = parse(&format!("{} = {value}\n", key.path));
         let _ = parse_with(LEAST, &[(&key.variable(), &value)]);
     }
+}
+
+#[test]
+fn properties_that_librdkafka_refuses_are_told_with_their_lines() {
+    let text =
+        LEAST.replace("b:9092\"\n", "b:9092\"\n\"sasl.mechanisn\" = \"PLAIN\"\n\"fetch.min.bytes\" = \"many\"\n");
+    let told = error(&text);
+    assert!(told.contains("landfall.toml:6:1: \"sasl.mechanisn\" is not a property of librdkafka"), "{told}");
+    assert!(told.contains("did you mean \"sasl.mechanism\"?"), "{told}");
+    assert!(told.contains("landfall.toml:7:"), "{told}");
+}
+
+#[test]
+fn a_refused_secret_is_not_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("value");
+    std::fs::write(&file, "hunter2").unwrap();
+    let line = format!("b:9092\"\n\"security.protocol\" = \"${{file:{}}}\"\n", file.display());
+    let told = error(&LEAST.replace("b:9092\"\n", &line));
+    assert!(told.contains("kafka.properties.security.protocol") && !told.contains("hunter2"), "{told}");
 }

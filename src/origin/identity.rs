@@ -1,6 +1,7 @@
 //! Which topic id the streams of a topic are known by in this lake, when the broker now shows `topic_id`.
 
-use landfall_sink::Stream;
+use futures::TryStreamExt;
+use landfall_sink::{Layout, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::document::{self, establish, fetch};
@@ -95,6 +96,25 @@ impl Origin {
         }
         let path = paths::adopted(&stream.cluster, &stream.topic)?;
         Ok(fetch::<Adopted>(self.lake.as_ref(), &path).await?.map(|adopted| adopted.topic_id))
+    }
+
+    /// Why a stream that was not born yet never would be under `layout`: files of a former topic of its name stand
+    /// where its own would. Its birth looks closer, and refuses too.
+    pub(crate) async fn blocked(&self, stream: &Stream, layout: &Layout) -> Result<Option<OriginError>, OriginError> {
+        if self.genesis(&stream.cluster, &stream.topic, stream.topic_id_or_dash()).await?.is_some() {
+            return Ok(None);
+        }
+        let Some(former) = self.formers(stream).await?.into_iter().next() else { return Ok(None) };
+        let directory = layout.directory(stream);
+        let mut entries = self.lake.list(&directory, None).await?;
+        while let Some(entry) = entries.try_next().await? {
+            let name = entry.path.strip_prefix(&directory).and_then(|rest| rest.strip_prefix('/'));
+            if name.and_then(|name| layout.parse_file_name(name)).is_some() {
+                let (known, shown) = (former.topic_id.as_deref(), stream.topic_id.as_deref());
+                return Ok(Some(recreated(&stream.topic, known, shown)));
+            }
+        }
+        Ok(None)
     }
 
     /// The same partition of every other topic of this name.
