@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_lake::{Lake, LocalLake};
+use landfall_lake::{Lake, LakeError, LocalLake};
 use landfall_sink::{Resolution, Sink, Span};
 
 use crate::batch::{Batch, ForEach};
@@ -33,10 +33,10 @@ pub enum LandfallError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Lake(#[from] landfall_lake::LakeError),
+    Lake(#[from] LakeError),
     /// Another process has the lake open.
     #[error("{0}")]
-    Held(landfall_lake::LakeError),
+    Held(LakeError),
     #[error(transparent)]
     Origin(#[from] OriginError),
     #[error(transparent)]
@@ -85,9 +85,16 @@ impl Landfall {
         };
         let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
         let about = about(&config);
-        let lock =
-            lake.lock(&format!("landfall with the checkpoint store {}", about.path)).map_err(LandfallError::Held)?;
+        let lock = lake.lock(&format!("landfall with the checkpoint store {}", about.path));
+        let lock = lock.map_err(|error| match error {
+            LakeError::Refused { .. } => LandfallError::Held(error),
+            other => LandfallError::Lake(other),
+        })?;
         let lake: Arc<dyn Lake> = Arc::new(lake);
+        if let Err(OriginError::NoLake { .. }) = Origin::open(lake.clone()).await {
+            // Once, before anything is entrusted to it: does this place really create exclusively?
+            landfall_lake::probe(lake.as_ref()).await?;
+        }
         let origin = Arc::new(Origin::claim(lake.clone(), store.as_ref(), about).await?);
         lake.sweep().await?;
         Ok(Landfall {
@@ -192,7 +199,7 @@ impl Landfall {
     }
 
     /// Gives `work` every batch, and commits it when `work` is done. An error is tried again with the
-    /// same range; several batches of different streams may be at work at once.
+    /// same range; several batches may be at work at once, also of one stream.
     pub async fn for_each_batch<F, W>(
         &self,
         mode: Mode,

@@ -100,6 +100,10 @@ pub struct Checkpoint {
     /// Leader epoch of the record before `next`, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_epoch: Option<i32>,
+    /// An operator accepted that Kafka's log was cut back to this offset. Until it has grown past `next` again
+    /// there is nothing to read, and nothing to complain of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_cut: Option<i64>,
     pub planned: Vec<Planned>,
     pub gaps: Vec<Span>,
     #[serde(flatten)]

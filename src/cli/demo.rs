@@ -133,10 +133,12 @@ fn stop_at_ctrl_c(stop: Arc<AtomicBool>) -> Result<(), Failure> {
 struct Screen {
     line: Bar,
     live: bool,
-    last: Duration,
+    /// When rates were last told, and what had been produced and landed by then.
+    last: (Duration, u64, u64),
 }
 
 /// Without a terminal, a line of rates now and then.
+const LIVE_EVERY: Duration = Duration::from_secs(2);
 const QUIET_EVERY: Duration = Duration::from_secs(5);
 /// So many new files are named one by one.
 const NAMED: usize = 4;
@@ -144,7 +146,7 @@ const NAMED: usize = 4;
 impl Screen {
     fn new(console: &Console) -> Screen {
         let line = console.line();
-        Screen { live: line.is_shown(), line, last: Duration::ZERO }
+        Screen { live: line.is_shown(), line, last: (Duration::ZERO, 0, 0) }
     }
 
     fn show(&mut self, moment: &Moment) {
@@ -158,23 +160,26 @@ impl Screen {
                 self.say(moment, &format!("   and {more} more files"));
             }
         }
+        let every = if self.live { LIVE_EVERY } else { QUIET_EVERY };
+        let (since, produced, landed) = self.last;
+        if moment.elapsed < since + every {
+            return;
+        }
+        self.last = (moment.elapsed, moment.produced, moment.landed);
+        let passed = (moment.elapsed - since).as_secs_f64();
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / passed;
         let lag = moment.produced.saturating_sub(moment.landed);
         let rates = format!(
             "produced {} ({:.0}/s)  landed {} ({:.0}/s)  lag {}  files {}  kills {}",
             number(moment.produced),
-            moment.produced_per_second,
+            rate(moment.produced, produced),
             number(moment.landed),
-            moment.landed_per_second,
+            rate(moment.landed, landed),
             number(lag),
             number(moment.files),
             moment.kills
         );
-        if self.live {
-            self.line.say(&rates);
-        } else if moment.elapsed >= self.last + QUIET_EVERY {
-            self.last = moment.elapsed;
-            self.say(moment, &rates);
-        }
+        if self.live { self.line.say(&rates) } else { self.say(moment, &rates) }
     }
 
     fn say(&self, moment: &Moment, text: &str) {

@@ -21,7 +21,11 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 /// As [`block_on`], for work that keeps so many cores busy.
 pub fn block_on_threads<T>(threads: usize, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads.max(1)).enable_all().build();
-    runtime.map_err(|error| Failure::new(Exit::Failure, format!("no runtime: {error}")))?.block_on(work)
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Failure, format!("no runtime: {error}")))?;
+    let done = runtime.block_on(work);
+    // A question to a broker that does not answer is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// A client for the brokers that a configuration names. Does not wait for them.

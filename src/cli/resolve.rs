@@ -45,7 +45,8 @@ pub enum Decision {
     Gap,
     /// The topic was deleted and created again: the old history ends with this range
     Recreated,
-    /// Kafka's log was cut back (an unclean leader election): the range is gone, what replaced it is landed after it
+    /// Kafka's log was cut back (an unclean leader election): the records are gone, or stand in the lake alone; go on
+    /// behind the range
     Truncated,
 }
 

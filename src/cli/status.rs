@@ -140,12 +140,16 @@ async fn running(client: &Client) -> Result<Vec<StatusRow>, Failure> {
     let live: Vec<StreamStatus> = serde_json::from_value(told).map_err(|error| {
         Failure::new(Exit::Failure, format!("the running landfall answers in another way: {error}"))
     })?;
-    let live: BTreeMap<Stream, StreamStatus> = live.into_iter().map(|row| (row.stream.clone(), row)).collect();
-    let row = |checkpoint: Checkpoint| match live.get(&checkpoint.stream) {
-        Some(status) => of_status(status),
-        None => of_checkpoint(checkpoint),
-    };
-    Ok(client.checkpoints().await?.into_iter().map(row).collect())
+    let mut live: BTreeMap<Stream, StreamStatus> = live.into_iter().map(|row| (row.stream.clone(), row)).collect();
+    let checkpoints = client.checkpoints().await?;
+    let mut rows: Vec<StatusRow> = Vec::with_capacity(checkpoints.len());
+    for checkpoint in checkpoints {
+        let known = live.remove(&checkpoint.stream);
+        rows.push(known.as_ref().map_or_else(|| of_checkpoint(checkpoint), of_status));
+    }
+    // What has no checkpoint was refused before it was born.
+    rows.extend(live.values().map(of_status));
+    Ok(rows)
 }
 
 fn of_status(status: &StreamStatus) -> StatusRow {

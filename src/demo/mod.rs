@@ -39,10 +39,8 @@ pub struct DemoOptions {
 pub struct Moment {
     pub elapsed: Duration,
     pub produced: u64,
-    pub produced_per_second: f64,
     /// Offsets that stand in files, by their names.
     pub landed: u64,
-    pub landed_per_second: f64,
     pub kills: u32,
     pub files: u64,
     /// Files that appeared since the last moment.
@@ -245,11 +243,8 @@ struct Show<'a, T> {
 impl<T: FnMut(&Moment)> Show<'_, T> {
     fn moment(&mut self, moment: &mut Moment) {
         let elapsed = self.began.elapsed();
-        let passed = (elapsed - moment.elapsed).as_secs_f64().max(0.001);
         let (landed, files) = landed_offsets(&self.shop.lake);
         let produced = self.journal.produced();
-        moment.produced_per_second = (produced - moment.produced) as f64 / passed;
-        moment.landed_per_second = landed.saturating_sub(moment.landed) as f64 / passed;
         (moment.produced, moment.landed, moment.elapsed) = (produced, landed, elapsed);
         let known = std::mem::replace(&mut moment.files, files.len() as u64);
         moment.new_files = self.fresh(files, known);

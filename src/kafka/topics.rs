@@ -57,6 +57,11 @@ impl Selection {
         Ok(selection)
     }
 
+    /// The patterns, with their slashes.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(|(pattern, _)| pattern.as_str())
+    }
+
     /// Whether more than one topic can be landed.
     pub fn several(&self) -> bool {
         !self.patterns.is_empty() || self.names.len() > 1

@@ -63,21 +63,41 @@ pub fn gap_stop(stream: &Stream, gap: Span) -> Trouble {
     )
 }
 
-pub fn truncated_stop(stream: &Stream, expected: i64, end: i64) -> Trouble {
+/// `open` are the plans that are not committed: a decision is about one of them exactly, or about what was
+/// committed before them.
+pub fn truncated_stop(stream: &Stream, expected: i64, end: i64, open: &[Span]) -> Trouble {
+    let cut: Vec<Span> = open.iter().copied().filter(|plan| plan.until > end).collect();
+    let committed = Span::new(end, cut.first().map_or(expected, |first| first.from));
+    let ranges = cut.into_iter().chain([committed]).filter(|range| !range.is_empty());
+    let commands: Vec<String> = ranges
+        .map(|range| {
+            let Span { from, until } = range;
+            format!("`landfall resolve --stream {stream} --range {from}-{until} --as truncated`")
+        })
+        .collect();
     Trouble::stop(
         format!(
             "{stream}: the log ends at {end}, before offset {expected} that landfall has got to: records were \
              truncated (an unclean leader election?), and new ones will take their offsets"
         ),
-        format!(
-            "find out what was lost, then accept it with `landfall resolve --stream {stream} --range {end}-{expected} --as truncated`"
-        ),
+        format!("find out what was lost, then accept it with {}", commands.join(" and then ")),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_out_of_a_truncation_names_ranges_that_can_be_decided() {
+        let stream = Stream { cluster: "c".into(), topic: "t".into(), topic_id: None, partition: 3 };
+        let Trouble::Stop { way_out, .. } = truncated_stop(&stream, 50, 20, &[Span::new(30, 40), Span::new(40, 50)])
+        else {
+            panic!("a truncation stops")
+        };
+        let ranges: Vec<&str> = way_out.split("--range ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+        assert_eq!(ranges, ["30-40", "40-50", "20-30"]);
+    }
 
     #[test]
     fn the_ends_decide() {

@@ -11,6 +11,7 @@ use super::works::OnGap;
 use super::{SAME_FAULT, StreamTask, Trouble, UnderWay};
 use crate::checkpoint::Planned;
 use crate::kafka::Fault;
+use crate::status::Activity;
 
 impl StreamTask {
     /// Executes what is planned and not under way: a name that stands is committed, a decision or a gap
@@ -67,6 +68,10 @@ impl StreamTask {
         let reads_on = self.readings.values().any(|under| under.plan.is_none());
         let is_full = self.unlanded.load(std::sync::atomic::Ordering::Acquire) >= self.most_open_plans();
         if there || reads_on || is_full || self.works.is_draining() || !self.heard.is_empty() {
+            return Ok(());
+        }
+        let below = |(ends, _): (judge::Ends, Instant)| ends.end < next;
+        if self.checkpoint.accepted_cut.is_some() && self.works.ends_of(&self.stream).is_some_and(below) {
             return Ok(());
         }
         if self.log_start > next {
@@ -151,9 +156,9 @@ impl StreamTask {
             ReadFault::Kafka(Fault::Corrupt(message)) if self.faults >= SAME_FAULT => Err(Trouble::stop(
                 format!("{}: the records from offset {at} on are corrupt on the broker: {message}", self.stream),
                 format!(
-                    "repair the partition (another replica may be whole), or give the range up with `landfall resolve \
-                     --stream {} --range FROM-UNTIL --as gap`",
-                    self.stream
+                    "repair the partition (another replica may be whole), or give the records up with `landfall resolve \
+                     --stream {} --range {}-UNTIL --as gap`, where UNTIL is the first offset behind the damage",
+                    self.stream, self.checkpoint.next
                 ),
             )),
             ReadFault::Kafka(Fault::NotAuthorized(message)) => Err(Trouble::stop(
@@ -209,9 +214,16 @@ impl StreamTask {
             self.truncated_since = None;
             return Ok(());
         };
+        if self.checkpoint.accepted_cut.is_some_and(|cut| cut <= end) {
+            let why =
+                format!("the log ends at {end}; what comes up to offset {expected} takes the place of lost records");
+            self.works.board.activity(&self.stream, Activity::Waiting { why });
+            return Ok(());
+        }
         let since = *self.truncated_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.works.truncation_wait {
-            return Err(judge::truncated_stop(&self.stream, expected, end));
+            let open: Vec<Span> = self.checkpoint.planned.iter().map(Planned::span).collect();
+            return Err(judge::truncated_stop(&self.stream, expected, end, &open));
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(super) struct Group {
 /// Until the last stream has ended; then once more.
 pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::UnboundedReceiver<(Stream, i64)>) {
     let mut newest: BTreeMap<(String, i32), i64> = BTreeMap::new();
-    let mut told = false;
+    let (mut told, mut foreign) = (false, false);
     loop {
         let period = tokio::time::sleep(PERIOD);
         tokio::pin!(period);
@@ -39,7 +39,10 @@ pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::U
             .into_iter()
             .map(|((topic, partition), offset)| (topic, partition, offset))
             .collect();
-        if !offsets.is_empty() {
+        if !offsets.is_empty() && !foreign {
+            foreign = is_foreign(&kafka, &group, &offsets).await;
+        }
+        if !offsets.is_empty() && !foreign {
             let (name, lake) = (group.name.clone(), group.lake.clone());
             let done = blocking(&kafka, move |kafka| kafka.announce(&name, &offsets, &lake)).await;
             if let Err(error) = done
@@ -53,4 +56,24 @@ pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::U
             return;
         }
     }
+}
+
+/// Two lakes that announce to one group would overwrite each other's offsets: the later one keeps silent.
+async fn is_foreign(kafka: &Kafka, group: &Group, offsets: &[(String, i32, i64)]) -> bool {
+    let partitions: Vec<(String, i32)> =
+        offsets.iter().map(|(topic, partition, _)| (topic.clone(), *partition)).collect();
+    let name = group.name.clone();
+    let found = blocking(kafka, move |kafka| kafka.announced(&name, &partitions)).await.unwrap_or_default();
+    let others = |metadata: &String| !metadata.is_empty() && *metadata != group.lake;
+    let foreign = found.iter().find(|announced| others(&announced.metadata));
+    if let Some(announced) = foreign {
+        tracing::error!(
+            "group {} has offsets of lake {} at {}/{}: nothing is announced; give each lake a group.id of its own in [kafka.properties]",
+            group.name,
+            announced.metadata,
+            announced.topic,
+            announced.partition
+        );
+    }
+    foreign.is_some()
 }

@@ -18,6 +18,9 @@ use crate::status::Activity;
 
 /// How many streams are born or looked up at once.
 const SIDE_BY_SIDE: usize = 64;
+const SEE: &str = "see the message; nothing was changed";
+const GRANT: &str =
+    "grant this principal READ and DESCRIBE on the topic, or take it out of kafka.topics, and start again";
 
 /// The cluster's id; a broker that is away is waited for.
 pub(super) async fn cluster_id(kafka: &Kafka, mode: Mode) -> Result<String, RunError> {
@@ -55,24 +58,34 @@ impl Run {
         let selection = self.plant.selection.clone();
         let found = blocking(&self.works.kafka, move |kafka| kafka.topics(&selection, ASK)).await?;
         self.note_patterns(cluster, &found).await?;
-        let mut fresh = Vec::new();
+        let (mut fresh, mut later) = (Vec::new(), None);
         for topic in found {
             match &topic.problem {
                 Some(KafkaError::Missing(_)) => {
                     self.missing(&topic);
                     continue;
                 }
-                Some(error) => return Err(error.clone().into()),
+                Some(error) if error.is_permanent() => {
+                    self.refuse_topic(&topic.name, error.to_string(), GRANT);
+                    continue;
+                }
+                Some(error) => {
+                    later.get_or_insert(RunError::Kafka(error.clone()));
+                    continue;
+                }
                 None => {}
             }
             self.missing.remove(&topic.name);
+            if self.would_hide(&topic.name) {
+                continue;
+            }
             let all_known = (0..topic.partitions).all(|p| self.known.contains_key(&(topic.name.clone(), p)));
             if !all_known && !self.refused.contains_key(&topic.name) {
                 fresh.push(topic);
             }
         }
         if fresh.is_empty() {
-            return Ok(());
+            return later.map_or(Ok(()), Err);
         }
         let names: Vec<String> = fresh.iter().map(|topic| topic.name.clone()).collect();
         let ids = blocking(&self.works.kafka, move |kafka| kafka.topic_ids(&names)).await?;
@@ -80,16 +93,35 @@ impl Run {
             let id = ids.get(&topic.name).cloned().unwrap_or(TopicId::Missing);
             match self.start_topic(cluster, &topic, id).await {
                 Ok(()) => {}
-                Err(RunError::Origin(error)) if !error.is_transient() => self.refuse(&topic.name, &error),
-                Err(error) => return Err(error),
+                Err(RunError::Origin(error)) if !error.is_transient() => {
+                    self.refuse_topic(&topic.name, error.to_string(), SEE);
+                }
+                Err(RunError::Kafka(error)) if error.is_permanent() => {
+                    self.refuse_topic(&topic.name, error.to_string(), GRANT);
+                }
+                Err(error) => drop(later.get_or_insert(error)),
             }
         }
-        Ok(())
+        later.map_or(Ok(()), Err)
+    }
+
+    /// A topic whose files would stand where landfall keeps its own. A name in the configuration is refused
+    /// there; this is for what a pattern finds.
+    fn would_hide(&mut self, topic: &str) -> bool {
+        let stream = Stream { cluster: String::new(), topic: topic.to_owned(), topic_id: None, partition: 0 };
+        let directory = self.plant.sink.layout().directory(&stream);
+        let collides = directory.split('/').next() == Some("_landfall");
+        if collides {
+            let why = format!("its files would stand below {directory}, and _landfall belongs to landfall itself");
+            self.refuse_topic(topic, why, "give lake.path a directory in front, as in data/{topic}/{partition}");
+        }
+        collides
     }
 
     /// A topic that a pattern matches later than at its first use starts at its first offsets.
     async fn note_patterns(&mut self, cluster: &str, found: &[TopicMeta]) -> Result<(), RunError> {
-        let mut matched: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let selection = self.plant.selection.clone();
+        let mut matched: BTreeMap<&str, Vec<String>> = selection.patterns().map(|p| (p, Vec::new())).collect();
         for topic in found {
             if let MatchedBy::Pattern(pattern) = &topic.matched_by {
                 matched.entry(pattern).or_default().push(topic.name.clone());
@@ -112,14 +144,18 @@ impl Run {
     }
 
     /// A topic that cannot be landed stops alone; the others go on.
-    fn refuse(&mut self, topic: &str, error: &OriginError) {
-        let why = error.to_string();
-        tracing::error!("topic {topic}: {why}. The other topics go on");
-        let stream = Stream { cluster: String::new(), topic: topic.to_owned(), topic_id: None, partition: -1 };
-        let (way_out, text) = ("see the message".to_owned(), why.clone());
-        self.works.board.activity(&stream, Activity::Stopped { why: text, way_out: way_out.clone() });
-        self.stopped.push((stream, why.clone(), way_out));
-        self.refused.insert(topic.to_owned(), why);
+    fn refuse_topic(&mut self, topic: &str, why: String, way_out: &str) {
+        if self.refused.insert(topic.to_owned(), why.clone()).is_none() {
+            let stream = Stream { cluster: String::new(), topic: topic.to_owned(), topic_id: None, partition: -1 };
+            self.refuse(stream, format!("topic {topic}: {why}"), way_out);
+        }
+    }
+
+    fn refuse(&mut self, stream: Stream, why: String, way_out: &str) {
+        tracing::error!("{why}. Way out: {way_out}. The others go on");
+        let stopped = Activity::Stopped { why: why.clone(), way_out: way_out.to_owned() };
+        self.works.board.activity(&stream, stopped);
+        self.stopped.push((stream, why, way_out.to_owned()));
     }
 
     async fn start_topic(&mut self, cluster: &str, topic: &TopicMeta, id: TopicId) -> Result<(), RunError> {
@@ -155,8 +191,8 @@ impl Run {
                 }
                 Err(error) if error.is_transient() => return Err(error.into()),
                 Err(error) => {
-                    self.refuse(&stream.topic, &error);
                     self.known.insert((stream.topic.clone(), stream.partition), stream.clone());
+                    self.refuse(stream.clone(), error.to_string(), SEE);
                 }
             }
         }

@@ -26,6 +26,7 @@ impl Checkpoint {
             genesis,
             next: genesis,
             next_epoch: None,
+            accepted_cut: None,
             planned: Vec::new(),
             gaps: Vec::new(),
             unknown: serde_json::Map::new(),
@@ -104,6 +105,7 @@ impl Checkpoint {
         }
         if decision == Resolution::Truncated {
             new.forget_epochs_from(span.from);
+            new.accepted_cut = Some(span.from);
         }
         Ok(new)
     }
@@ -151,6 +153,7 @@ impl Checkpoint {
         // Not the epoch of an earlier offset where this one is unknown: it would end before `next`, and the
         // validating seek would call that a truncation.
         self.next_epoch = planned.until_epoch;
+        self.accepted_cut = None;
         self.next = span.until;
         self.planned.push(planned);
         Ok(())
