@@ -10,7 +10,7 @@ use landfall_lake::{Lake, LakeError, LocalLake};
 use landfall_sink::{Resolution, Sink, Span};
 
 use crate::batch::{Batch, ForEach};
-use crate::checkpoint::lock::StateLock;
+use crate::checkpoint::lock::{HeldBy, StateLock};
 use crate::checkpoint::{Checkpoint, CheckpointStore, MemoryStore, SledStore, StoreError, holder};
 use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
 use crate::files;
@@ -254,7 +254,7 @@ impl Landfall {
 /// What this process says of itself as the owner of a lake.
 pub(crate) fn about(config: &Config) -> OwnerAbout {
     OwnerAbout {
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: HeldBy::this_process().host,
         path: config.checkpoint.path.display().to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
     }

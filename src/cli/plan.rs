@@ -58,7 +58,7 @@ pub struct PlanRow {
 impl Render for PlanResult {
     fn text(&self) -> String {
         if self.batches.is_empty() {
-            return "Nothing to land: every partition is at its end.\n".into();
+            return "Nothing to land now.\n".into();
         }
         let mut table = Table::new(&["topic", ">partition", ">from", ">until", ">records", ">about", "state", "file"]);
         for row in &self.batches {
@@ -169,6 +169,13 @@ impl Foresight<'_> {
                 topic_id: topic_id.clone(),
                 partition,
             };
+            if let Some(origin) = &self.origin
+                && let Some(why) = origin.blocked(&stream, &self.layout).await?
+            {
+                // A run leaves the whole topic alone.
+                tracing::warn!("{why}");
+                return Ok(());
+            }
             self.stream(&stream, genesis, start, end, batches).await?;
         }
         Ok(())
@@ -201,12 +208,6 @@ impl Foresight<'_> {
         end: i64,
         batches: &mut Vec<PlanRow>,
     ) -> Result<(), Failure> {
-        if let Some(origin) = &self.origin
-            && let Some(why) = origin.blocked(stream, &self.layout).await?
-        {
-            tracing::warn!("{stream}: {why}");
-            return Ok(());
-        }
         let learned = self.learned(stream).await?;
         let row = |span: Span, layout: &Layout, planned| {
             let readable = Span::new(span.from.max(start), span.until);

@@ -30,7 +30,8 @@ impl StreamTask {
         self.faults = 0;
         let span = batch.span;
         if !self.checkpoint.planned.iter().any(|planned| planned.span() == span) {
-            if self.works.is_draining() {
+            // Behind `next` it is of a plan that has been committed meanwhile: what it read stands already.
+            if self.works.is_draining() || span.from < self.checkpoint.next {
                 self.unlanded.fetch_sub(1, Ordering::AcqRel);
                 return Ok(());
             }

@@ -135,7 +135,11 @@ impl Steer {
         if course.whole && course.stop != Some(until) {
             return false;
         }
-        course.from = until;
+        // The range of a plan stays where it is: the stream must go on seeing that it is under way until it has
+        // heard of the batch, or it would have the plan read a second time.
+        if !course.whole {
+            course.from = until;
+        }
         course.size = 0;
         true
     }
@@ -159,6 +163,13 @@ mod tests {
         assert!(!steer.freeze(Span::new(10, 40)), "fixed once");
         assert!(!steer.close(25), "the plan says 30");
         assert!(steer.close(30));
+    }
+
+    #[test]
+    fn a_plan_that_was_read_to_its_end_is_still_under_way() {
+        let steer = Steer::whole(Span::new(0, 50));
+        assert!(steer.close(50));
+        assert_eq!((steer.course().from, steer.course().stop), (0, Some(50)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod rig;
 
 mod brokers;
 mod checker_itself;
+mod commands;
 mod crash;
 mod disks;
 mod gaps;

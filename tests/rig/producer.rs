@@ -27,7 +27,7 @@ pub struct Record {
 impl Record {
     /// Record `number` of a believable mixture: null keys, empty values, tombstones, repeated headers.
     pub fn numbered(number: usize) -> Record {
-        let key = (number % 7 != 0).then(|| format!("key-{}", number % 50).into_bytes());
+        let key = (!number.is_multiple_of(7)).then(|| format!("key-{}", number % 50).into_bytes());
         let value = match number % 11 {
             3 => None,
             5 => Some(Vec::new()),
