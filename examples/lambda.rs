@@ -45,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
 /// A speed layer of few lines: counts the records from an offset to the end of the partition.
 fn count_from(bootstrap: &str, from: i64) -> anyhow::Result<u64> {
     let settings = Settings::new([("bootstrap.servers".to_owned(), bootstrap.to_owned())].into())?;
-    let limits = ReaderLimits { queued_bytes_per_partition: 1 << 20, fetch_bytes: 1 << 20 };
+    let limits = ReaderLimits { fetch_bytes: 1 << 20, ..ReaderLimits::default() };
     let mut reader = Kafka::connect(&settings)?.reader(Isolation::ReadCommitted, limits)?;
     reader.assign(vec![Start { slot: 0, topic: "orders".into(), partition: 0, from, from_epoch: None, stop: None }])?;
     let mut turn = Turn::default();

@@ -64,7 +64,7 @@ fn payment(rng: &mut impl Rng, sequence: u64, now_ms: i64) -> Event {
         "accepted": rng.random_ratio(29, 30),
         "at": now_ms,
     });
-    let retried = rng.random_ratio(1, 10).then(|| ("retried", None));
+    let retried = rng.random_ratio(1, 10).then_some(("retried", None));
     Event {
         topic: TOPICS[1].0,
         partition: rng.random_range(0..TOPICS[1].1),

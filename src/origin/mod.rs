@@ -36,6 +36,7 @@ pub use identity::Identity;
 pub use owner::{Owner, OwnerAbout};
 pub use reconcile::reconcile;
 
+pub(crate) use document::point;
 pub(crate) use reconcile::{holes, take_up};
 pub(crate) use survey::{Piece, any_name, places, survey, tile};
 

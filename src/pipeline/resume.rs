@@ -185,7 +185,9 @@ impl StreamTask {
         if self.log_start > self.checkpoint.committed() {
             return Err(Trouble::Anew);
         }
+        let is_there = judge::judge(self.checkpoint.next, ends) == Verdict::Readable;
         if let Fault::OutOfRange(message) = fault
+            && is_there
             && self.faults >= SAME_FAULT
         {
             // Both ends say that it is there, and still it is refused: the epoch does not fit.

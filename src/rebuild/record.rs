@@ -4,7 +4,7 @@ use super::stream::Found;
 use super::{RebuiltStream, Source};
 use crate::ambient;
 use crate::checkpoint::{Checkpoint, CheckpointStore, Planned, StoreError, Swap};
-use crate::origin::{Origin, OriginError, take_up};
+use crate::origin::{Origin, OriginError, point, take_up};
 
 pub(super) async fn record(
     origin: &Origin,
@@ -17,6 +17,7 @@ pub(super) async fn record(
     if !(found.source == Source::Store && found.pieces.is_empty()) {
         put(store, found.expected, &record).await?;
     }
+    point("rebuild.after_checkpoint")?;
     origin.mark_born(found.stream()).await?;
     Ok(RebuiltStream {
         source: found.source,

@@ -16,7 +16,10 @@ use crate::status::Board;
 
 /// Knows the tasks of the streams. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Operator(Arc<Mutex<BTreeMap<(String, i32), mpsc::UnboundedSender<Nudge>>>>);
+pub struct Operator(Arc<Mutex<Doors>>);
+
+/// By topic and partition: where a running stream is told a decision.
+type Doors = BTreeMap<(String, i32), mpsc::UnboundedSender<Nudge>>;
 
 impl Operator {
     pub(super) fn introduce(&self, stream: &Stream, nudges: mpsc::UnboundedSender<Nudge>) {

@@ -16,11 +16,11 @@ struct Good {
 
 impl Good {
     fn new() -> Good {
-        let root = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().expect("a directory");
         let journal = Journal::new();
         let files = [HandMade::new("a", 0, 0, 10), HandMade::new("a", 0, 10, 20), HandMade::new("a", 1, 0, 10)];
         for file in &files {
-            file.into_journal(&journal);
+            file.acknowledge_in(&journal);
             file.write(root.path());
         }
         let [first, second, _] = files;

@@ -188,3 +188,27 @@ fn a_topic_made_again_while_it_runs_stops_alone() {
     findings.assert_clean("the topic that was made again");
     assert_eq!(findings.rows, 50 + 40, "not one row of the new topic");
 }
+
+/// Half of a batch was read from one topic, and the other half would come from another of the same name.
+#[test]
+fn a_topic_made_again_between_two_fetches_of_one_batch_lands_nothing() {
+    let mut scene = Scene::new("again-halfway", 1);
+    scene.fill(50);
+    scene.landfall.configure(&Settings { max_age: "10m", ..scene.settings().max_records(100) });
+    let running = scene.landfall.run();
+    // Long enough to have read all there is; the batch waits for its other half.
+    std::thread::sleep(Duration::from_secs(4));
+    running.pause();
+    scene.admin.recreate(&scene.topic, 1);
+    Producer::new(&scene.bootstrap, &Default::default()).fill(&scene.topic, 0, 5000..5300);
+    running.resume();
+    let topic = scene.topic.clone();
+    wait_until("it says so", Duration::from_secs(60), || {
+        let errors = running.errors();
+        errors.contains(&topic) && errors.contains("re-created")
+    });
+    running.terminate(Duration::from_secs(20));
+    let findings = scene.look();
+    findings.assert_sound("a topic that was made again");
+    assert_eq!(findings.rows, 0, "{findings}");
+}

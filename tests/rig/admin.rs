@@ -137,7 +137,7 @@ impl Admin {
     pub fn delivered(&self, topic: &str, partition: i32, isolation: &str) -> BTreeMap<i64, usize> {
         let mut offsets = BTreeMap::new();
         self.consume(topic, partition, isolation, |message| {
-            drop(offsets.insert(message.offset(), message.payload().map_or(0, <[u8]>::len)));
+            offsets.insert(message.offset(), message.payload().map_or(0, <[u8]>::len));
         });
         offsets
     }

@@ -120,6 +120,15 @@ impl Broker {
         self.end(libc::SIGKILL, Duration::from_secs(10));
     }
 
+    /// It hangs: connections stand, and nothing is answered.
+    pub fn freeze(&self) {
+        signal(self.process.lock().expect("broker").as_ref().expect("this broker does not run"), libc::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        signal(self.process.lock().expect("broker").as_ref().expect("this broker does not run"), libc::SIGCONT);
+    }
+
     /// Starts it again on the same directory and ports.
     pub fn restart(&self) {
         self.launch();

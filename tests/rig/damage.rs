@@ -52,7 +52,7 @@ impl HandMade {
     }
 
     /// Acknowledges the records of the file.
-    pub fn into_journal(&self, journal: &Journal) {
+    pub fn acknowledge_in(&self, journal: &Journal) {
         for (offset, record) in &self.rows {
             let entry = Entry {
                 content: record.content(),

@@ -270,6 +270,16 @@ impl Running {
         self.wait(within)
     }
 
+    /// Whether a signal (or a failpoint told to stop) holds it.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    }
+
+    pub fn signal(&self, which: i32) {
+        signal(&self.child, which);
+    }
+
     /// Frozen, as by a debugger or an overcommitted host.
     pub fn pause(&self) {
         signal(&self.child, libc::SIGSTOP);

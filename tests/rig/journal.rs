@@ -28,8 +28,19 @@ pub struct Entry {
 
 pub type Offsets = BTreeMap<i64, Entry>;
 
-/// What a producer was told of one record: where it stands, and what it was.
-pub type Told = (String, i32, i64, Entry);
+/// What a producer was told of one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub content: u32,
+    /// The timestamp as it was sent. The acknowledgement of a batch that was sent twice shows another: the
+    /// broker answers with the batch's, as if it were the time of the append.
+    pub sent: i64,
+    /// The timestamp as it was acknowledged.
+    pub acknowledged: i64,
+}
 
 /// Shared by the producers of a test and its checker.
 #[derive(Debug, Clone, Default)]
@@ -44,8 +55,11 @@ impl Journal {
         Journal::default()
     }
 
+    pub fn tell(&self, told: Told) {
+        self.told.lock().expect("journal").push(told);
+    }
+
     pub fn acknowledged(&self, topic: &str, partition: i32, offset: i64, entry: Entry) {
-        self.told.lock().expect("journal").push((topic.into(), partition, offset, entry));
         let mut partitions = self.partitions.lock().expect("journal");
         let offsets = partitions.entry((topic.into(), partition)).or_default();
         if let Some(before) = offsets.insert(offset, entry) {

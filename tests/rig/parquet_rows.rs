@@ -97,7 +97,10 @@ fn append(batch: &RecordBatch, rows: &mut Vec<Row>) -> Result<(), String> {
     Ok(())
 }
 
-fn header_pairs(list: &dyn Array) -> Result<Vec<(&str, Option<&[u8]>)>, String> {
+/// A header as it stands in a row.
+type Pair<'a> = (&'a str, Option<&'a [u8]>);
+
+fn header_pairs(list: &dyn Array) -> Result<Vec<Pair<'_>>, String> {
     let wrong = || "the column headers has another type".to_owned();
     let pairs = list.as_struct_opt().ok_or_else(wrong)?;
     if pairs.column_names() != ["key", "value"] {

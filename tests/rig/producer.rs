@@ -8,7 +8,7 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Timestamp};
 
-use super::journal::{Entry, Fate, Journal, content, key_crc};
+use super::journal::{Entry, Fate, Journal, Told, content, key_crc};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,7 +27,7 @@ pub struct Record {
 impl Record {
     /// Record `number` of a believable mixture: null keys, empty values, tombstones, repeated headers.
     pub fn numbered(number: usize) -> Record {
-        let key = (number % 7 != 0).then(|| format!("key-{}", number % 50).into_bytes());
+        let key = (!number.is_multiple_of(7)).then(|| format!("key-{}", number % 50).into_bytes());
         let value = match number % 11 {
             3 => None,
             5 => Some(Vec::new()),
@@ -51,6 +51,7 @@ impl Record {
 struct Sent {
     content: u32,
     key: Option<u32>,
+    timestamp: i64,
 }
 
 /// The records of the transaction under way, as they are acknowledged.
@@ -79,6 +80,9 @@ impl ProducerContext for Acknowledgements {
         };
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
         let entry = Entry { content: sent.content, key: sent.key, timestamp, fate: self.fate };
+        let Sent { content, timestamp: sent, .. } = *sent;
+        let acknowledged = timestamp;
+        self.journal.tell(Told { topic: topic.into(), partition, offset, content, sent, acknowledged });
         self.journal.acknowledged(topic, partition, offset, entry);
         self.open.lock().expect("open").push((topic.into(), partition, offset));
     }
@@ -131,7 +135,8 @@ impl Producer {
             .headers
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
-        let sent = Sent { content: record.content(), key: key_crc(record.key.as_deref()) };
+        let timestamp = record.timestamp;
+        let sent = Sent { content: record.content(), key: key_crc(record.key.as_deref()), timestamp };
         let mut message = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, Box::new(sent))
             .partition(partition)
             .timestamp(record.timestamp)

@@ -190,7 +190,7 @@ impl Root {
         })?;
         let stamp = Stamp {
             inode: stat.st_ino,
-            seconds: i64::try_from(stat.st_ctime).unwrap_or(i64::MAX),
+            seconds: stat.st_ctime,
             nanoseconds: i64::try_from(stat.st_ctime_nsec).unwrap_or_default(),
         };
         if held(&self.settled).get(dir) != Some(&stamp) {

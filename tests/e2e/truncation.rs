@@ -1,0 +1,88 @@
+//! A log that lost its end: an unclean leader election, or a machine that came back without its last writes.
+//! Simulated as a crash does it: the segment file is cut while the broker is down.
+
+use std::time::Duration;
+
+use crate::rig::{Broker, Journal, Producer, Scene, Settings, fresh, segment, wait_until};
+
+/// A topic whose records are on the disk as soon as they are acknowledged.
+const FLUSHED: [(&str, &str); 1] = [("flush.messages", "1")];
+
+/// Cuts partition 0 so that it ends at `end`, which is where a batch begins.
+fn cut(broker: &Broker, topic: &str, end: i64) {
+    let batches = segment::batches(broker, topic, 0);
+    let first = batches.iter().find(|batch| batch.first == end).unwrap_or_else(|| panic!("no batch at {end}"));
+    broker.kill();
+    let file = std::fs::OpenOptions::new().write(true).open(&first.file).expect("a segment");
+    file.set_len(first.position).expect("cut");
+    broker.restart();
+}
+
+#[test]
+fn a_stream_whose_log_was_cut_stops_alone_and_goes_on_when_told_to() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "cut", 1, &FLUSHED);
+    let steady = fresh("steady");
+    scene.admin.create(&steady, 1, &FLUSHED);
+    let producer = scene.producer();
+    producer.fill(&scene.topic, 0, 0..12);
+    producer.fill(&scene.topic, 0, 12..18);
+    producer.fill(&steady, 0, 0..10);
+    let both = Settings::new(&broker.bootstrap(), &[&scene.topic, &steady]);
+    assert_eq!(scene.finish(&both).rows, 28);
+
+    cut(&broker, &scene.topic, 12);
+    assert_eq!(scene.admin.watermarks(&scene.topic, 0), (0, 12));
+    // Another history, longer than the first: only the leader epoch tells.
+    let second = Journal::new();
+    Producer::new(&broker.bootstrap(), &second).fill(&scene.topic, 0, 500..530);
+    scene.producer().fill(&steady, 0, 10..30);
+    let ended = scene.landfall.once().expect_code(1);
+    ended.expect_words(&[&format!("{}/0", scene.topic), "18", "truncated", "resolve"]);
+    let findings = scene.look();
+    findings.assert_clean("stopped for a truncation");
+    assert_eq!(findings.rows, 48, "the other topic landed, and nothing of the new history");
+
+    let (stream, config) = (format!("{}/0", scene.topic), "landfall.toml");
+    let resolve = ["resolve", "--stream", &stream, "--range", "12-18", "--as", "truncated", config];
+    scene.landfall.command(&resolve).expect_code(0);
+    // What landed stays; what the new history holds from where reading had got to is landed.
+    let mut truth = scene.journal.snapshot().remove(&(scene.topic.clone(), 0)).expect("the first history");
+    let after = second.snapshot().remove(&(scene.topic.clone(), 0)).expect("the second history");
+    truth.extend(after.into_iter().filter(|(offset, _)| *offset >= 18));
+    scene.journal.serve(&scene.topic, 0, truth);
+    assert_eq!(scene.finish(&both).rows, 48 + 24);
+}
+
+/// The log ends before an open plan does, whose records nobody has any more.
+#[test]
+fn a_log_that_was_cut_below_an_open_plan_stops_and_each_range_is_decided() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "short", 1, &FLUSHED);
+    let producer = scene.producer();
+    producer.fill(&scene.topic, 0, 0..12);
+    producer.fill(&scene.topic, 0, 12..18);
+    let dead = scene.landfall.at("sink.before_publish", 1, "kill").once();
+    assert!(dead.killed(), "{}", dead.stderr);
+    cut(&broker, &scene.topic, 12);
+
+    let running = scene.landfall.run();
+    let stream = format!("{}/0", scene.topic);
+    let words = [stream.as_str(), "12", "18", "truncated", "resolve"];
+    wait_until("the stream has stopped", Duration::from_secs(100), || {
+        let errors = running.errors();
+        words.iter().all(|word| errors.contains(word))
+    });
+    assert_eq!(scene.look().rows, 0);
+    let resolve = ["resolve", "--stream", &stream, "--range", "0-18", "--as", "truncated", "landfall.toml"];
+    scene.landfall.command(&resolve).expect_code(0);
+    // The plan takes its name with an empty file, and the stream waits for the log to reach it again.
+    wait_until("the plan took its name", Duration::from_secs(60), || scene.landfall.files() == 1);
+    scene.journal.forget(&scene.topic);
+    Producer::new(&broker.bootstrap(), &Journal::new()).fill(&scene.topic, 0, 500..506);
+    scene.producer().fill(&scene.topic, 0, 600..640);
+    scene.until_landed(Duration::from_secs(60));
+    running.terminate(Duration::from_secs(20)).expect_code(0);
+    let findings = scene.finish(&scene.settings());
+    assert_eq!((findings.rows, findings.gaps), (40, 18), "{findings}");
+}
