@@ -57,6 +57,9 @@ pub struct Cost {
     pub peak_rss_mb: f64,
     /// What the whole machine did meanwhile, this arm included.
     pub machine_cpu_seconds: f64,
+    /// What it wrote.
+    pub files: u64,
+    pub file_bytes: u64,
 }
 
 impl Order {
@@ -70,11 +73,28 @@ impl Order {
 }
 
 pub fn run(order: &Order) -> anyhow::Result<Cost> {
-    match order.kind {
+    let cost = match order.kind {
         Kind::Consume => consume(order),
         Kind::Encode => encode(order),
         Kind::Whole | Kind::Hasty => whole(order),
+    }?;
+    let (files, file_bytes) = written(&order.dir)?;
+    Ok(Cost { files, file_bytes, ..cost })
+}
+
+/// Parquet files below a directory, and their bytes.
+fn written(dir: &std::path::Path) -> anyhow::Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            let below = written(&path)?;
+            (files, bytes) = (files + below.0, bytes + below.1);
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            (files, bytes) = (files + 1, bytes + path.metadata()?.len());
+        }
     }
+    Ok((files, bytes))
 }
 
 /// What is measured: connecting and opening count, preparing does not.
@@ -97,6 +117,8 @@ impl Stopwatch {
             cpu_seconds: gauge::cpu_seconds(std::process::id())? - self.cpu,
             peak_rss_mb: gauge::peak_rss_mb(),
             machine_cpu_seconds: gauge::machine_busy_seconds() - self.machine,
+            files: 0,
+            file_bytes: 0,
         })
     }
 }

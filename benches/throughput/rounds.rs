@@ -22,6 +22,8 @@ pub struct Seen {
     pub peak_rss_mb: f64,
     pub seconds: f64,
     pub records: u64,
+    pub files: u64,
+    pub file_bytes: u64,
     /// Cores that other programs kept busy meanwhile.
     pub others: f64,
 }
@@ -226,6 +228,8 @@ impl Bench {
             peak_rss_mb: cost.peak_rss_mb,
             seconds: cost.seconds,
             records: cost.records,
+            files: cost.files,
+            file_bytes: cost.file_bytes,
             others: ((cost.machine_cpu_seconds - cost.cpu_seconds - broker) / cost.seconds).max(0.0),
         })
     }
@@ -265,6 +269,8 @@ fn medians(rounds: &[Seen]) -> anyhow::Result<Seen> {
         peak_rss_mb: rounds.iter().map(|seen| seen.peak_rss_mb).fold(0.0, f64::max),
         seconds: median(|seen| seen.seconds),
         records: rounds[0].records,
+        files: rounds[0].files,
+        file_bytes: rounds[0].file_bytes,
         others: median(|seen| seen.others),
     })
 }

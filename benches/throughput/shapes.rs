@@ -42,21 +42,26 @@ fn hundred(rng: &mut StdRng, sequence: u64, into: &mut String) {
     pad(into, 100);
 }
 
-/// A document of exactly 1,000 bytes: words of a small vocabulary between some numbers.
+/// A document of exactly 1,000 bytes: an order with its lines.
 fn kilobyte(rng: &mut StdRng, sequence: u64, into: &mut String) {
     use std::fmt::Write;
-    let (a, b, c) = (rng.random::<u32>(), rng.random::<u64>(), rng.random_range(0..1_000_000u32));
+    let (session, ip) = (rng.random::<u32>(), rng.random::<u16>());
     let _ = write!(
         into,
-        r#"{{"id":{sequence},"session":"{b:016x}","address":"10.{}.{}.7","amount":{c},"text":""#,
-        a & 255,
-        (a >> 8) & 255
+        r#"{{"order":{sequence},"session":"{session:08x}","address":"10.0.{}.{}","lines":["#,
+        ip >> 8,
+        ip & 255
     );
-    while into.len() < 960 {
-        into.push_str(WORDS[rng.random_range(0..WORDS.len())]);
-        into.push(' ');
+    while into.len() < 880 {
+        let (item, count, cents) =
+            (rng.random_range(0..9_000u32), rng.random_range(1..9u8), rng.random_range(99..9_999u32));
+        let name = WORDS[item as usize % WORDS.len()];
+        let _ = write!(
+            into,
+            r#"{{"sku":"sku-{item:05}","name":"{name}","count":{count},"cents":{cents},"unit":"piece"}},"#
+        );
     }
-    into.push('"');
+    into.push_str("{}]");
     pad(into, 1000);
 }
 

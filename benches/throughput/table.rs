@@ -15,15 +15,15 @@ pub fn print(report: &Report) {
         report.rounds
     );
     println!(
-        "{:<18} {:>12} {:>10} {:>10} {:>9} {:>9} {:>8}",
-        "", "CPU s/M", "broker", "M rec/s", "RSS MB", "records", "others"
+        "{:<14} {:>9} {:>8} {:>8} {:>7} {:>9} {:>6} {:>8} {:>7}",
+        "", "CPU s/M", "broker", "M rec/s", "RSS MB", "records", "files", "MB", "others"
     );
     for (name, figures) in &report.shapes {
         row(&format!("{name} consume"), &figures.consume);
         row(&format!("{name} encode"), &figures.encode);
         row(&format!("{name} whole"), &figures.whole);
         println!(
-            "{:<18} {:.2} of the ceiling of {:.2} M rec/s; CPU of the parts over the whole {:.2}\n",
+            "{:<14} {:.2} of the ceiling of {:.2} M rec/s; CPU of the parts over the whole {:.2}\n",
             "",
             figures.whole_over_ceiling,
             figures.ceiling_records_per_s / 1e6,
@@ -36,7 +36,7 @@ pub fn print(report: &Report) {
             row("Kafka hasty", &kafka.hasty);
             row("Kafka hot", &kafka.hot_partition);
             row("Kafka busy", &kafka.busy_partitions);
-            println!("{:<18} protocol overhead {:.1} %", "", kafka.protocol_overhead * 100.0);
+            println!("{:<14} protocol overhead {:.1} %", "", kafka.protocol_overhead * 100.0);
         }
         (None, Some(why)) => println!("nothing measured on a real Kafka: {why}"),
         (None, None) => {}
@@ -48,12 +48,14 @@ pub fn print(report: &Report) {
 
 fn row(name: &str, seen: &Seen) {
     println!(
-        "{name:<18} {:>12.3} {:>10.3} {:>10.2} {:>9.0} {:>9} {:>8.1}",
+        "{name:<14} {:>9.3} {:>8.3} {:>8.2} {:>7.0} {:>9} {:>6} {:>8.0} {:>7.1}",
         seen.cpu_s_per_million,
         seen.broker_cpu_s_per_million,
         seen.records_per_s / 1e6,
         seen.peak_rss_mb,
         seen.records,
+        seen.files,
+        seen.file_bytes as f64 / 1e6,
         seen.others
     );
 }
