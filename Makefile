@@ -34,7 +34,7 @@ test-all: setup-test
 	$(CARGO) clippy $(FLAGS) --workspace --all-targets -- -D warnings
 	$(CARGO) test $(FLAGS) --workspace -- --nocapture
 
-bench: setup-build
+bench: setup-test
 	$(CARGO) bench $(FLAGS) --bench throughput -- $(ARGS)
 
 lint: setup-test
