@@ -18,7 +18,7 @@ use crate::status::Activity;
 
 /// How many streams are born or looked up at once.
 const SIDE_BY_SIDE: usize = 64;
-const SEE: &str = "see the message; nothing was changed";
+const SEE: &str = "nothing was changed: do as the message says, and start again";
 const GRANT: &str =
     "grant this principal READ and DESCRIBE on the topic, or take it out of kafka.topics, and start again";
 
