@@ -126,7 +126,9 @@ impl From<RunError> for Failure {
             RunError::Unreachable(_) => Failure::new(Exit::Unreachable, error)
                 .way_out("check bootstrap.servers in [kafka.properties], and whether the brokers run"),
             RunError::Fatal(_) => Failure::new(Exit::Io, error),
-            RunError::Stopped(_) | RunError::MissingTopic { .. } => Failure::new(Exit::Failure, error),
+            RunError::Stopped(_) | RunError::MissingTopic { .. } | RunError::Interrupted { .. } => {
+                Failure::new(Exit::Failure, error)
+            }
         }
     }
 }

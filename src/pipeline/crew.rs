@@ -1,6 +1,7 @@
 //! The workers, and which of them reads what.
 
 use std::collections::{BTreeMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use landfall_sink::{Isolation, Sink};
+
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::budget::Budget;
 use super::pulse::Pulse;
@@ -27,6 +30,8 @@ pub struct Crew {
     sink: Arc<dyn Sink>,
     roll: Roll,
     pub budget: Arc<Budget>,
+    /// What ends the whole process: a worker that is lost takes its streams with it.
+    fatal: UnboundedSender<String>,
     seats: Mutex<Vec<Seat>>,
     next_id: AtomicU64,
 }
@@ -40,8 +45,14 @@ struct Seat {
 }
 
 impl Crew {
-    pub fn new(kafka: Kafka, sink: Arc<dyn Sink>, roll: Roll, budget: Arc<Budget>) -> Crew {
-        Crew { kafka, sink, roll, budget, seats: Mutex::default(), next_id: AtomicU64::new(1) }
+    pub fn new(
+        kafka: Kafka,
+        sink: Arc<dyn Sink>,
+        roll: Roll,
+        budget: Arc<Budget>,
+        fatal: UnboundedSender<String>,
+    ) -> Crew {
+        Crew { kafka, sink, roll, budget, fatal, seats: Mutex::default(), next_id: AtomicU64::new(1) }
     }
 
     pub fn next_id(&self) -> u64 {
@@ -113,7 +124,7 @@ impl Crew {
             fetch_bytes: self.budget.fetch_bytes(),
             ..ReaderLimits::default()
         };
-        let kafka = self.kafka.clone();
+        let (kafka, fatal) = (self.kafka.clone(), self.fatal.clone());
         let (orders, inbox) = channel();
         let pulse = Arc::new(Pulse::new());
         let worker = Worker {
@@ -130,7 +141,11 @@ impl Crew {
         };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
-            .spawn(move || worker.run())
+            .spawn(move || {
+                if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
+                    drop(fatal.send(format!("worker {number} panicked; nothing is lost: start again")));
+                }
+            })
             .map_err(|error| KafkaError::Other(format!("no thread for worker {number}: {error}")))?;
         Ok(Seat { isolation, orders, pulse, readings: HashSet::new(), thread })
     }

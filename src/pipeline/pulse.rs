@@ -1,31 +1,23 @@
 //! What a worker shows of itself without being asked.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(super) struct Pulse {
     born: Instant,
     last_rows_ms: AtomicU64,
-    readings: AtomicUsize,
-    memory: AtomicUsize,
 }
 
 impl Pulse {
     pub fn new() -> Pulse {
-        let zero = AtomicUsize::new(0);
-        Pulse { born: Instant::now(), last_rows_ms: AtomicU64::new(0), readings: zero, memory: AtomicUsize::new(0) }
+        Pulse { born: Instant::now(), last_rows_ms: AtomicU64::new(0) }
     }
 
-    pub fn beat(&self, rows: usize, readings: usize) {
+    pub fn beat(&self, rows: usize) {
         if rows > 0 {
             let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.last_rows_ms.store(now, Ordering::Relaxed);
         }
-        self.readings.store(readings, Ordering::Relaxed);
-    }
-
-    pub fn hold(&self, memory: usize) {
-        self.memory.store(memory, Ordering::Relaxed);
     }
 
     /// No record for a while: this worker could read for somebody else.

@@ -56,7 +56,7 @@ impl Worker {
             }
             let busy = self.drafts.values().any(|draft| draft.seen.is_some());
             let rows = self.reader.poll(if busy { POLL } else { IDLE_POLL }, &mut turn);
-            self.pulse.beat(rows, self.drafts.len());
+            self.pulse.beat(rows);
             self.look_at(&mut turn);
             self.age();
             self.relieve();
@@ -67,7 +67,6 @@ impl Worker {
     fn take_orders(&mut self) -> bool {
         let mut wave = Vec::new();
         if self.drafts.is_empty() {
-            self.pulse.beat(0, 0);
             match self.orders.recv_timeout(Duration::from_secs(1)) {
                 Ok(order) => self.obey(order, &mut wave),
                 Err(RecvTimeoutError::Timeout) => {
@@ -170,7 +169,12 @@ impl Worker {
                 (false, true) => return,
                 (false, false) => match self.roll.due(&draft.sight(position.next, Instant::now())) {
                     Some(until) => until,
-                    None if self.budget.is_heavy(draft.weight.memory) => position.next,
+                    None if self.budget.is_heavy(draft.weight.memory) => match draft.relieve() {
+                        // It cannot give memory back: the batch ends here.
+                        Ok(()) if self.budget.is_heavy(draft.weight.memory) => position.next,
+                        Ok(()) => return,
+                        Err(error) => return self.void(slot, ReadFault::Sink(error)),
+                    },
                     None => return,
                 },
             };
@@ -252,7 +256,7 @@ impl Worker {
         let mut held: usize = self.drafts.values().map(|draft| draft.weight.memory).sum();
         let share = self.budget.writers_share();
         if held <= share {
-            return self.pulse.hold(held);
+            return;
         }
         let mut heavy: Vec<(usize, Slot)> = self.drafts.iter().map(|(slot, d)| (d.weight.memory, *slot)).collect();
         heavy.sort_unstable();
@@ -266,6 +270,5 @@ impl Worker {
                 held = held - before + draft.weight.memory.min(before);
             }
         }
-        self.pulse.hold(held);
     }
 }

@@ -67,6 +67,8 @@ pub enum RunError {
     Unreachable(String),
     #[error("{}", stopped_text(.0))]
     Stopped(Vec<(Stream, String, String)>),
+    #[error("stopped before {streams} partition(s) were at their ends: run it again, it goes on where it was")]
+    Interrupted { streams: usize },
     #[error("topic {topic} does not exist. Create it, or correct kafka.topics")]
     MissingTopic { topic: String },
     #[error("{0}")]
@@ -96,6 +98,8 @@ struct Run {
     /// What each pattern matched when this lake first used it.
     patterns: BTreeMap<String, PatternUse>,
     stopped: Vec<(Stream, String, String)>,
+    /// Streams that were asked to end before they were at their target.
+    unfinished: usize,
 }
 
 /// Lands until `stop` is ready, or, with [`Mode::Once`], until every stream is where it was to get.
@@ -106,14 +110,14 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
     tokio::pin!(stop);
     let cluster = tokio::select! {
         cluster = births::cluster_id(&plant.kafka, mode) => cluster?,
-        () = &mut stop => return Ok(()),
+        () = &mut stop => return interrupted(mode, 0),
     };
     let mut run = Run::new(plant, mode, phases, announce, fatal).await?;
     let announcer = tokio::spawn(announce::announcer(run.plant.kafka.clone(), run.group(), announcements));
     let asker = tokio::spawn(ends::keep_asking(run.works.clone()));
     let ended = tokio::select! {
-        ended = run.until_done(&cluster) => ended,
-        () = &mut stop => Ok(()),
+        ended = run.until_done(&cluster) => ended.map(|()| true),
+        () = &mut stop => Ok(false),
         Some(why) = fatals.recv() => Err(RunError::Fatal(why)),
     };
     asker.abort();
@@ -122,16 +126,23 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
     run.works.crew.dismiss();
     let stopped = std::mem::take(&mut run.stopped);
     let missing = std::mem::take(&mut run.missing).pop_first();
+    let unfinished = run.unfinished;
     drop(run);
     // The announcer ends with the last stream; it is best effort, so it is not waited for long.
     drop(tokio::time::timeout(Duration::from_secs(3), announcer).await);
-    ended?;
+    let went_through = ended?;
     match missing {
         _ if mode == Mode::Forever => Ok(()),
         _ if !stopped.is_empty() => Err(RunError::Stopped(stopped)),
         Some(topic) => Err(RunError::MissingTopic { topic }),
+        None if unfinished > 0 || !went_through => interrupted(mode, unfinished),
         None => Ok(()),
     }
+}
+
+/// `--once` succeeds only if every stream got to its end.
+fn interrupted(mode: Mode, streams: usize) -> Result<(), RunError> {
+    if mode == Mode::Once { Err(RunError::Interrupted { streams }) } else { Ok(()) }
 }
 
 impl Run {
@@ -144,7 +155,7 @@ impl Run {
     ) -> Result<Run, RunError> {
         plant.origin.record_layout(&plant.sink.layout()).await?;
         let budget = Arc::new(Budget::new(plant.memory, plant.workers));
-        let crew = Crew::new(plant.kafka.clone(), plant.sink.clone(), plant.roll.clone(), budget);
+        let crew = Crew::new(plant.kafka.clone(), plant.sink.clone(), plant.roll.clone(), budget, fatal.clone());
         let works = Works {
             kafka: plant.kafka.clone(),
             store: plant.store.clone(),
@@ -172,6 +183,7 @@ impl Run {
             missing: BTreeSet::new(),
             patterns: BTreeMap::new(),
             stopped: Vec::new(),
+            unfinished: 0,
         })
     }
 
@@ -222,8 +234,8 @@ impl Run {
         match ended {
             Ok((stream, Outcome::Stopped { why, way_out })) => self.stopped.push((stream, why, way_out)),
             Ok((stream, Outcome::Done)) => drop(self.works.board.activity(&stream, Activity::Done)),
-            Ok((_, Outcome::Drained)) => {}
-            Err(error) if error.is_cancelled() => {}
+            Ok((_, Outcome::Drained)) => self.unfinished += 1,
+            Err(error) if error.is_cancelled() => self.unfinished += 1,
             Err(error) => drop(self.works.fatal.send(format!("a stream's task failed: {error}"))),
         }
     }
