@@ -383,7 +383,9 @@ fn every_example_of_the_documents_parses() {
             }
             examples += 1;
             let problems = parse(example).err().map(|error| error.problems).unwrap_or_default();
-            let wrong: Vec<_> = problems.iter().filter(|problem| problem.kind != ProblemKind::Missing).collect();
+            // Nor has this machine the secrets that an example takes from a file.
+            let right = [ProblemKind::Missing, ProblemKind::Unset];
+            let wrong: Vec<_> = problems.iter().filter(|problem| !right.contains(&problem.kind)).collect();
             assert!(wrong.is_empty(), "{}: {wrong:#?}\n{example}", path.display());
         }
     }

@@ -73,6 +73,7 @@ fn check_and_plan_see_a_topic_that_was_created_again() {
     scene.fill(20);
     scene.landfall.once().expect_code(0);
     scene.admin.recreate(&scene.topic, 1);
+    scene.journal.forget(&scene.topic);
     scene.fill(5);
     let checked = json(&call(&scene.landfall, &["check"]).expect_code(1));
     let topic = row(&checked, &format!("topic {}", scene.topic));
