@@ -8,21 +8,23 @@ use regex::Regex;
 
 /// Every failpoint of the workspace.
 pub fn failpoints() -> BTreeSet<String> {
-    let mut names = named(r#"\bpoint\(\s*"([a-z0-9_.-]+)""#);
+    let mut names = named("", r#"\bpoint\(\s*"([a-z0-9_.-]+)""#);
     // The lake has two sets of the same steps, by name.
-    names.extend(named(r#"(?m)^\s*\w+: "(lake\.[a-z_.]+)",$"#));
+    names.extend(named("sinks/lake", r#"(?m)^\s*\w+: "(lake\.[a-z_.]+)",$"#));
     names
 }
 
 /// Every switch that breaks a rule.
 pub fn sabotages() -> BTreeSet<String> {
-    named(r#"\bsabotaged\(\s*"([a-z0-9_.-]+)""#)
+    named("", r#"\bsabotaged\(\s*"([a-z0-9_.-]+)""#)
 }
 
-fn named(pattern: &str) -> BTreeSet<String> {
+/// What the pattern finds in the sources below a folder.
+fn named(below: &str, pattern: &str) -> BTreeSet<String> {
+    let below = Path::new(env!("CARGO_MANIFEST_DIR")).join(below);
     let pattern = Regex::new(pattern).expect("a pattern");
     let mut names = BTreeSet::new();
-    for file in sources() {
+    for file in sources().into_iter().filter(|file| file.starts_with(&below)) {
         let text = std::fs::read_to_string(&file).expect("a source");
         // A module's own tests may name failpoints that no run visits.
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
