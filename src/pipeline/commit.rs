@@ -135,7 +135,7 @@ impl StreamTask {
             Err(error) => return Err(error.into()),
         }
         if new.next != self.checkpoint.next {
-            self.moved = Instant::now();
+            self.moved = Some(Instant::now());
         }
         self.checkpoint = new;
         self.works.board.checkpoint(&self.checkpoint);

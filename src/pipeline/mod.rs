@@ -89,8 +89,8 @@ pub struct StreamTask {
     learned: Learned,
     /// The broker's log start, as far as it is known.
     log_start: i64,
-    /// When `next` last moved.
-    moved: Instant,
+    /// When `next` last moved in this process.
+    moved: Option<Instant>,
     truncated_since: Option<Instant>,
     /// Since when `--once` makes no progress.
     stuck: Option<Instant>,
@@ -129,7 +129,7 @@ impl StreamTask {
             heard,
             learned: Learned::default(),
             log_start: 0,
-            moved: Instant::now(),
+            moved: None,
             truncated_since: None,
             stuck: None,
             faults: 0,
@@ -168,7 +168,9 @@ impl StreamTask {
             return (idle && self.readings.is_empty()).then_some(Outcome::Drained);
         }
         let there = self.target.is_some_and(|target| self.checkpoint.next >= target);
-        (there && idle && self.checkpoint.planned.is_empty()).then_some(Outcome::Done)
+        // A log that ends below `next` may have lost records: that is judged before anything is called done.
+        let sound = self.truncated_since.is_none();
+        (there && idle && sound && self.checkpoint.planned.is_empty()).then_some(Outcome::Done)
     }
 
     /// A worker has something to say.

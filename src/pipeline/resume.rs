@@ -208,7 +208,7 @@ impl StreamTask {
         let Some((ends, asked)) = self.works.ends_of(&self.stream) else { return Ok(()) };
         self.log_start = self.log_start.max(ends.start);
         let expected = self.checkpoint.next;
-        if asked <= self.moved {
+        if self.moved.is_some_and(|moved| asked <= moved) {
             // An answer from before `next` got there proves nothing.
             return Ok(());
         }
@@ -220,6 +220,7 @@ impl StreamTask {
             let why =
                 format!("the log ends at {end}; what comes up to offset {expected} takes the place of lost records");
             self.works.board.activity(&self.stream, Activity::Waiting { why });
+            self.truncated_since = None;
             return Ok(());
         }
         let since = *self.truncated_since.get_or_insert_with(Instant::now);
