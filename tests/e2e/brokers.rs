@@ -76,8 +76,8 @@ fn a_second_signal_does_not_wait_for_a_broker_that_hangs() {
     let broker = Broker::start();
     let mut scene = Scene::on(&broker, "hangs", 1, &[]);
     scene.fill(50);
-    // The rows are read; before the put the broker is asked once more which topic this is.
-    let running = scene.landfall.at("pipeline.after_read", 1, "stop").run();
+    // The plan is durable; before the put the broker is asked once more which topic this is.
+    let running = scene.landfall.at("pipeline.before_land", 1, "stop").run();
     wait_until("it stands still", Duration::from_secs(30), || running.is_stopped());
     broker.freeze();
     running.signal(libc::SIGTERM);
