@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::error::{KafkaError as KafkaFailure, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{
@@ -34,9 +35,12 @@ impl Playground {
         self.cluster.bootstrap_servers()
     }
 
+    /// A topic that is there already stays as it is.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), KafkaError> {
-        let made = self.cluster.create_topic(topic, partitions, 1);
-        made.map_err(|error| KafkaError::Other(format!("topic {topic}: {error}")))
+        match self.cluster.create_topic(topic, partitions, 1) {
+            Ok(()) | Err(KafkaFailure::MockCluster(RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
+            Err(error) => Err(KafkaError::Other(format!("topic {topic}: {error}"))),
+        }
     }
 }
 
