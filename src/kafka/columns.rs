@@ -150,6 +150,14 @@ impl Columns {
         payload + headers + self.rows() * FIXED_BYTES
     }
 
+    /// Bytes that the columns hold, with the room that they have reserved: what counts against a memory budget.
+    pub fn memory(&self) -> usize {
+        let fixed = 8 * (self.offsets.capacity() + self.timestamps.capacity())
+            + 4 * (self.timestamp_types.capacity() + self.header_ends.capacity());
+        let strings = [&self.keys, &self.values, &self.header_keys, &self.header_values];
+        fixed + strings.iter().map(|bytes| bytes.data.capacity() + 4 * bytes.ends.capacity()).sum::<usize>()
+    }
+
     /// Offsets of the first and the last row.
     pub fn first_and_last(&self) -> Option<(i64, i64)> {
         Some((*self.offsets.first()?, *self.offsets.last()?))

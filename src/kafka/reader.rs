@@ -281,6 +281,11 @@ impl Reader {
         self.delivery.columns(slot)
     }
 
+    /// Memory of the rows that were not taken yet.
+    pub fn waiting(&self, slot: Slot) -> usize {
+        self.delivery.reading(slot).map_or(0, |reading| reading.columns.memory())
+    }
+
     /// Where the slot is read; a slot that is not read is at 0.
     pub fn position(&self, slot: Slot) -> Position {
         self.delivery.reading(slot).map(|reading| reading.cursor.position()).unwrap_or_default()

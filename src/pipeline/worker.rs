@@ -251,23 +251,55 @@ impl Worker {
         old.into_iter().for_each(|slot| self.advance(slot, true));
     }
 
-    /// Asks the heaviest batches for their memory until this worker is below its share again.
+    /// Memory of this worker: rows that wait for their batch, and batches under way.
+    fn held(&self) -> usize {
+        self.drafts.iter().map(|(slot, draft)| draft.weight.memory + self.reader.waiting(*slot)).sum()
+    }
+
+    /// The partitions, the one that holds the most memory last.
+    fn by_weight(&self) -> Vec<(usize, Slot)> {
+        let weigh = |(slot, draft): (&Slot, &Draft)| (draft.weight.memory + self.reader.waiting(*slot), *slot);
+        let mut heavy: Vec<(usize, Slot)> = self.drafts.iter().map(weigh).collect();
+        heavy.sort_unstable();
+        heavy
+    }
+
+    /// Where this worker holds more than its share: the rows of the heaviest partitions go into their batches,
+    /// which are asked for their memory; where that frees too little, the heaviest batches end.
     fn relieve(&mut self) {
-        let mut held: usize = self.drafts.values().map(|draft| draft.weight.memory).sum();
+        let mut held = self.held();
         let share = self.budget.writers_share();
         if held <= share {
             return;
         }
-        let mut heavy: Vec<(usize, Slot)> = self.drafts.iter().map(|(slot, d)| (d.weight.memory, *slot)).collect();
-        heavy.sort_unstable();
-        while held > share * 3 / 4 {
+        let mut heavy = self.by_weight();
+        while held > share / 4 * 3 {
             let Some((before, slot)) = heavy.pop() else { break };
-            let Some(draft) = self.drafts.get_mut(&slot) else { continue };
-            if let Err(error) = draft.relieve() {
+            self.advance(slot, true);
+            if let Some(Err(error)) = self.drafts.get_mut(&slot).map(Draft::relieve) {
                 self.void(slot, ReadFault::Sink(error));
+            }
+            let now = self.drafts.get(&slot).map_or(0, |draft| draft.weight.memory) + self.reader.waiting(slot);
+            held = held - before + now.min(before);
+        }
+        if held > share {
+            self.end_the_heaviest(held, share);
+        }
+    }
+
+    /// Batches that cannot give memory back end where they are, as far as sealed ones may hold memory. A batch whose
+    /// plan fixes its end goes on.
+    fn end_the_heaviest(&mut self, mut held: usize, share: usize) {
+        let mut heavy = self.by_weight();
+        while held > share && !self.budget.landing_is_full() {
+            let Some((before, slot)) = heavy.pop() else { return };
+            let Some(draft) = self.drafts.get(&slot) else { continue };
+            let until = self.reader.position(slot).next;
+            let whole = draft.reading.steer.course().whole;
+            if !whole && until > draft.from && draft.reading.steer.close(until) {
+                let done = draft.reading.steer.course().stop == Some(until);
+                self.seal(slot, until, done);
                 held -= before;
-            } else {
-                held = held - before + draft.weight.memory.min(before);
             }
         }
     }

@@ -252,6 +252,10 @@ impl Running {
         Err(format!("landfall did not end in {within:?}\n{}", self.errors()))
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("the process").is_some()
