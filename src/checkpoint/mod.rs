@@ -23,7 +23,7 @@ use landfall_sink::Stream;
 pub use encode::DecodeError;
 pub use memory::MemoryStore;
 pub use sled::SledStore;
-pub use state::{Checkpoint, Commit, Planned, Refusal};
+pub use state::{Checkpoint, Commit, Lineage, Planned, Refusal};
 
 /// The id of the store in a state directory, whoever holds it; `None` where there is none. Changes nothing.
 pub fn store_id(directory: &std::path::Path) -> Result<Option<String>, StoreError> {

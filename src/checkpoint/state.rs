@@ -15,7 +15,7 @@
 //! | | `why` is `truncated`, and all of `R` is committed | nothing but the lineage, see below | `AlreadyCommitted` |
 //! | | anything else | | `NotExact` |
 //! | `adopt_topic_id` | the stream was born without one, none was adopted | `adopted_topic_id` | `TopicIdKnown` |
-//! | `set_next_epoch(at, e)` | `at == r.next` | `next_epoch = e` | `Moved` |
+//! | `learn(bound, e)` | always; changes nothing else, and no version | where nothing is known there yet: the `from_epoch` of the plan that begins at `bound`, or `next_epoch` where `r.next == bound` | |
 //!
 //! Any range with `until <= from` is `Empty`.
 //!
@@ -48,12 +48,18 @@ pub struct Format {
 pub struct Planned {
     pub from: i64,
     pub until: i64,
-    /// Leader epoch of the offset before `from`, for the validating seek.
+    /// Leader epoch of the last record before `from`, for the validating seek.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_epoch: Option<i32>,
+    /// The offset behind that record, where it is not `from`: markers and aborted records lie between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_epoch_at: Option<i64>,
     /// Leader epoch of the last record read, where it is known when planning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_epoch: Option<i32>,
+    /// The offset behind that record, where it is not `until`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_epoch_at: Option<i64>,
     /// Digest of the frozen layout.
     pub layout: String,
     /// An operator's decision that this range can never be read again.
@@ -70,7 +76,9 @@ impl Planned {
             from: span.from,
             until: span.until,
             from_epoch: None,
+            from_epoch_at: None,
             until_epoch: None,
+            until_epoch_at: None,
             layout: layout.into(),
             resolved: None,
             unknown: serde_json::Map::new(),
@@ -80,6 +88,35 @@ impl Planned {
     pub fn span(&self) -> Span {
         Span::new(self.from, self.until)
     }
+
+    /// The plan, with what is known of the last record in it.
+    pub fn ends_with(mut self, lineage: Option<Lineage>) -> Planned {
+        (self.until_epoch, self.until_epoch_at) = apart(lineage, self.until);
+        self
+    }
+
+    /// What is known of the last record before it.
+    pub fn lineage(&self) -> Option<Lineage> {
+        together(self.from_epoch, self.from_epoch_at, self.from)
+    }
+}
+
+/// The last record before a bound: its leader epoch, and the offset behind it. The broker is asked whether that epoch
+/// still reaches that offset; at the bound itself it may have ended, because markers of a later leader lie between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lineage {
+    pub at: i64,
+    pub epoch: i32,
+}
+
+/// As it is stored: the offset only where it is not the bound.
+fn apart(lineage: Option<Lineage>, bound: i64) -> (Option<i32>, Option<i64>) {
+    let Some(Lineage { at, epoch }) = lineage.filter(|lineage| lineage.at <= bound) else { return (None, None) };
+    (Some(epoch), (at != bound).then_some(at))
+}
+
+fn together(epoch: Option<i32>, at: Option<i64>, bound: i64) -> Option<Lineage> {
+    epoch.map(|epoch| Lineage { at: at.unwrap_or(bound).min(bound), epoch })
 }
 
 /// One stream's checkpoint. Everything in `[genesis, next)` is committed, planned, or a recorded gap.
@@ -97,9 +134,12 @@ pub struct Checkpoint {
     pub genesis: i64,
     /// The first offset that no plan covers.
     pub next: i64,
-    /// Leader epoch of the record before `next`, where known.
+    /// Leader epoch of the last record before `next`, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_epoch: Option<i32>,
+    /// The offset behind that record, where it is not `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_epoch_at: Option<i64>,
     /// An operator accepted that Kafka's log was cut back to this offset. Until it has grown past `next` again
     /// there is nothing to read, and nothing to complain of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,8 +174,6 @@ pub enum Refusal {
     AlreadyResolved { stream: String, span: Span, decision: Resolution },
     #[error("{stream}: its topic id is known already ({known}); {id} is another topic of the same name")]
     TopicIdKnown { stream: String, known: String, id: String },
-    #[error("{stream}: the epoch belongs to offset {at}, but the checkpoint stands at {next}")]
-    Moved { stream: String, at: i64, next: i64 },
 }
 
 /// A record that no transition can have made.
@@ -155,6 +193,11 @@ impl Checkpoint {
     /// Where the batch view ends without a hole: everything below is landed or a recorded gap.
     pub fn committed(&self) -> i64 {
         self.planned.iter().map(|plan| plan.from).fold(self.next, i64::min)
+    }
+
+    /// What is known of the last record before `next`.
+    pub fn next_lineage(&self) -> Option<Lineage> {
+        together(self.next_epoch, self.next_epoch_at, self.next)
     }
 
     /// The open plan with exactly these bounds.

@@ -128,8 +128,8 @@ pub struct Columns {
     header_values: Bytes,
     /// Where the leader epoch of the rows changes: (first offset, epoch).
     epochs: Vec<(i64, i32)>,
-    /// Epoch of the last row that was taken.
-    taken_epoch: Option<i32>,
+    /// The offset behind the last row that was taken and has an epoch, and that epoch.
+    taken: Option<(i64, i32)>,
     /// Rows, key bytes and value bytes of the last batch: the size to reserve for the next.
     last: (usize, usize, usize),
 }
@@ -168,10 +168,13 @@ impl Columns {
         self.offsets.get(row).copied()
     }
 
-    /// Leader epoch of the last record before `offset`, of those read since the partition was assigned.
-    pub fn epoch_before(&self, offset: i64) -> Option<i32> {
+    /// The offset behind the last record before `offset`, of those read since the partition was assigned, and the
+    /// leader epoch of that record. Markers and aborted records lie behind it, perhaps under a later epoch.
+    pub fn lineage_before(&self, offset: i64) -> Option<(i64, i32)> {
         let upto = self.epochs.partition_point(|(first, _)| *first < offset);
-        upto.checked_sub(1).map(|at| self.epochs[at].1).or(self.taken_epoch)
+        let Some((_, epoch)) = upto.checked_sub(1).map(|at| self.epochs[at]) else { return self.taken };
+        let rows = self.offsets.partition_point(|row| *row < offset);
+        rows.checked_sub(1).map(|row| (self.offsets[row] + 1, epoch))
     }
 
     /// All rows as one batch of the envelope's schema.
@@ -188,16 +191,16 @@ impl Columns {
     fn take_rows(&mut self, rows: usize, constants: &Constants) -> RecordBatch {
         let mut rest = self.split_off(rows);
         if let Some(last) = self.offsets.last() {
-            rest.taken_epoch = self.epoch_before(last + 1);
+            rest.taken = self.lineage_before(last + 1);
             rest.last = (rows, self.keys.data.len(), self.values.data.len());
         }
         std::mem::replace(self, rest).into_batch(constants)
     }
 
     fn split_off(&mut self, row: usize) -> Columns {
-        let last = (self.last, self.taken_epoch);
+        let last = (self.last, self.taken);
         if row == self.rows() {
-            return Columns { last: last.0, taken_epoch: last.1, ..Columns::default() };
+            return Columns { last: last.0, taken: last.1, ..Columns::default() };
         }
         let tail_types = self.timestamp_types.split_off(row);
         let untimed = tail_types.iter().filter(|kind| **kind == timestamp_type::NONE).count();
@@ -221,7 +224,7 @@ impl Columns {
             header_keys: self.header_keys.split_off(headers as usize),
             header_values: self.header_values.split_off(headers as usize),
             epochs: self.split_epochs(first),
-            taken_epoch: last.1,
+            taken: last.1,
             last: last.0,
         }
     }

@@ -123,14 +123,17 @@ proptest! {
             let row = Row { offset: offset as i64, kind: 0, timestamp: Some(0), key: None, value: None, headers: vec![] };
             push(&mut columns, &row, *epoch);
         }
-        let before = |offset: i64| usize::try_from(offset - 1).ok().map(|at| epochs[at.min(epochs.len() - 1)]);
-        prop_assert_eq!(columns.epoch_before(cut), before(cut));
+        let before = |offset: i64| {
+            let last = usize::try_from(offset - 1).ok()?.min(epochs.len() - 1);
+            Some((last as i64 + 1, epochs[last]))
+        };
+        prop_assert_eq!(columns.lineage_before(cut), before(cut));
         columns.take_until(cut, &constants());
         for later in cut..22 {
-            prop_assert_eq!(columns.epoch_before(later), before(later), "cut {} later {}", cut, later);
+            prop_assert_eq!(columns.lineage_before(later), before(later), "cut {} later {}", cut, later);
         }
         columns.take(&constants());
-        prop_assert_eq!(columns.epoch_before(100), epochs.last().copied());
+        prop_assert_eq!(columns.lineage_before(100), before(100));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! All partitions of the handle arrive in its consumer queue, which is emptied in batches: no poll and no
 //! allocation of ours is made per record. A partition is assigned at an offset and
-//! then, where the leader epoch of the record before is known, sought there once more: only a seek is
+//! then, where the leader epoch of the record before is known, sought behind that record once more: only a seek is
 //! validated by the broker, so that a log that was truncated is found instead of read.
 
 use std::collections::HashMap;
@@ -48,8 +48,9 @@ pub struct Start {
     pub topic: Arc<str>,
     pub partition: i32,
     pub from: i64,
-    /// Leader epoch of the record before `from`, where known: validated by the broker.
-    pub from_epoch: Option<i32>,
+    /// The offset behind the last record that was read before, at or before `from`, and the leader epoch of that
+    /// record, where known: validated by the broker.
+    pub lineage: Option<(i64, i32)>,
     /// Rows from this offset on are not wanted.
     pub stop: Option<i64>,
 }
@@ -221,9 +222,10 @@ impl Reader {
         };
         self.delivery.enter(start.slot, reading)?;
         wave.add(name, start.partition, start.from, None);
-        // At offset 0 there is nothing before that could have been truncated.
-        if start.from_epoch.is_some() && start.from > 0 {
-            sought.add(name, start.partition, start.from, start.from_epoch);
+        // Sought where that record ended, not at `from`: what lies between may be of a later epoch, and then the
+        // broker ends this one before `from`. At offset 0 there is nothing before that could have been truncated.
+        if let Some((at, epoch)) = start.lineage.filter(|(at, _)| *at > 0) {
+            sought.add(name, start.partition, at, Some(epoch));
         }
         Ok(())
     }

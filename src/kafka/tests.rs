@@ -40,7 +40,7 @@ fn produce(brokers: &str, topic: &str, partition: i32, rows: std::ops::Range<usi
 }
 
 fn start(slot: Slot, topic: &str, partition: i32, from: i64, stop: Option<i64>) -> Start {
-    Start { slot, topic: topic.into(), partition, from, from_epoch: None, stop }
+    Start { slot, topic: topic.into(), partition, from, lineage: None, stop }
 }
 
 fn reader(kafka: &Kafka) -> Reader {

@@ -9,7 +9,7 @@ use super::budget::Held;
 use super::reading::ReadBatch;
 use super::{StreamTask, Trouble, land};
 use crate::ambient;
-use crate::checkpoint::{Checkpoint, Planned, Refusal, StoreError, Swap};
+use crate::checkpoint::{Checkpoint, Lineage, Planned, Refusal, StoreError, Swap};
 
 impl StreamTask {
     pub(super) async fn load(&mut self) -> Result<(), Trouble> {
@@ -21,6 +21,7 @@ impl StreamTask {
             )
         })?;
         self.looked.clear();
+        self.lineages.clear();
         self.works.board.checkpoint(&self.checkpoint);
         Ok(())
     }
@@ -36,23 +37,18 @@ impl StreamTask {
                 return Ok(());
             }
             let layout = self.works.sink.layout();
-            self.plan(span, batch.epoch, layout.digest()).await?;
+            self.plan(span, batch.lineage, layout.digest()).await?;
+        } else if let Some(lineage) = batch.lineage {
+            self.lineages.insert(span.until, lineage);
         }
         self.start_landing(span, batch.sealed, batch.held).await
     }
 
-    pub(super) async fn plan(&mut self, span: Span, until_epoch: Option<i32>, layout: String) -> Result<(), Trouble> {
+    pub(super) async fn plan(&mut self, span: Span, end: Option<Lineage>, layout: String) -> Result<(), Trouble> {
         land::fail_here("pipeline.before_plan")?;
-        let planned = Planned {
-            from: span.from,
-            until: span.until,
-            from_epoch: self.checkpoint.next_epoch,
-            until_epoch,
-            layout,
-            resolved: None,
-            unknown: serde_json::Map::new(),
-        };
-        self.swap(|old, nonce| old.plan(planned.clone(), nonce)).await?;
+        let planned = Planned::new(span, layout).ends_with(end);
+        let heard = self.lineages.get(&span.from).copied();
+        self.swap(|old, nonce| old.clone().learn(span.from, heard).plan(planned.clone(), nonce)).await?;
         land::fail_here("pipeline.after_plan")
     }
 
@@ -99,7 +95,10 @@ impl StreamTask {
     pub(super) async fn commit(&mut self, landed: Landed) -> Result<(), Trouble> {
         land::fail_here("pipeline.before_commit")?;
         if self.checkpoint.planned.iter().any(|planned| planned.span() == landed.span) {
-            self.swap(|old, nonce| old.commit(landed.span, &landed.gaps, nonce)).await?;
+            // I8: what follows a piece of a backlog was planned before its last record was read.
+            let heard = self.lineages.remove(&landed.span.until);
+            let until = landed.span.until;
+            self.swap(|old, nonce| Ok(old.commit(landed.span, &landed.gaps, nonce)?.learn(until, heard))).await?;
         }
         land::fail_here("pipeline.after_commit")?;
         tracing::debug!(

@@ -7,6 +7,7 @@ use landfall_lake::fault;
 use landfall_sink::{BatchWriter, Facts, Head, Sink, SinkError, Span, Weight};
 
 use super::reading::{ReadBatch, Reading};
+use crate::checkpoint::Lineage;
 use crate::kafka::{Columns, Constants};
 use crate::plan::{Roll, Sight};
 
@@ -62,7 +63,7 @@ impl Draft {
     }
 
     /// Ends the batch under way at `until`; the next one begins there.
-    pub fn seal(&mut self, sink: &dyn Sink, until: i64, epoch: Option<i32>) -> Result<ReadBatch, SinkError> {
+    pub fn seal(&mut self, sink: &dyn Sink, until: i64, lineage: Option<Lineage>) -> Result<ReadBatch, SinkError> {
         let span = Span::new(self.from, until);
         self.writer(sink)?;
         let Some(writer) = self.writer.take() else {
@@ -74,7 +75,7 @@ impl Draft {
         self.from = until;
         self.weight = Weight::default();
         self.seen = None;
-        Ok(ReadBatch { span, epoch, rows: weight.rows, size: weight.size, sealed, held: None })
+        Ok(ReadBatch { span, lineage, rows: weight.rows, size: weight.size, sealed, held: None })
     }
 
     fn writer(&mut self, sink: &dyn Sink) -> Result<&mut Box<dyn BatchWriter>, SinkError> {

@@ -36,7 +36,7 @@ pub use judge::Ends;
 pub use trouble::Trouble;
 pub use works::{OnGap, Phase, Works};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Lineage};
 use crate::plan::Learned;
 use crew::WorkerId;
 use reading::{Report, Steer, Told};
@@ -46,6 +46,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a stream looks whether its backlog should be shared, or its log was truncated.
 const TICK: Duration = Duration::from_millis(100);
 const IDLE_TICK: Duration = Duration::from_secs(2);
+/// No more offsets than these are read a second time to find out whether the log was truncated.
+const LINEAGE_REACH: i64 = 10_000;
 /// A batch that is corrupt, or an epoch that does not fit, this often in a row is not a passing fault.
 const SAME_FAULT: u32 = 5;
 
@@ -87,6 +89,8 @@ pub struct StreamTask {
     said: mpsc::UnboundedSender<Report>,
     heard: mpsc::UnboundedReceiver<Report>,
     learned: Learned,
+    /// By the end of a batch whose plan could not know it: its last record.
+    lineages: BTreeMap<i64, Lineage>,
     /// The broker's log start, as far as it is known.
     log_start: i64,
     /// When `next` last moved in this process.
@@ -128,6 +132,7 @@ impl StreamTask {
             said,
             heard,
             learned: Learned::default(),
+            lineages: BTreeMap::new(),
             log_start: 0,
             moved: None,
             truncated_since: None,

@@ -7,6 +7,7 @@ use landfall_sink::{Head, SealedBatch, SinkError, Span};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::budget::Held;
+use crate::checkpoint::Lineage;
 use crate::kafka::{Fault, KafkaError};
 
 /// Read one partition from an offset on: up to `stop` (a plan that was found, a piece of a backlog, the
@@ -17,7 +18,8 @@ pub struct Reading {
     pub head: Head,
     /// Where Kafka still has records: behind `head.from` only where a gap was found and may be recorded.
     pub start_at: i64,
-    pub from_epoch: Option<i32>,
+    /// The last record before `start_at`, where known.
+    pub lineage: Option<Lineage>,
     /// Known gaps of the first batch.
     pub gaps: Vec<Span>,
     pub steer: Arc<Steer>,
@@ -57,8 +59,8 @@ pub enum Told {
 
 pub struct ReadBatch {
     pub span: Span,
-    /// Leader epoch of the last record.
-    pub epoch: Option<i32>,
+    /// Of its last record, or of the last one before it where it has none.
+    pub lineage: Option<Lineage>,
     pub rows: u64,
     pub size: u64,
     pub sealed: Box<dyn SealedBatch>,

@@ -8,8 +8,8 @@ use landfall_sink::{Facts, Head, Plan, SinkError, Span};
 use super::judge::{self, Verdict};
 use super::reading::{ReadFault, Reading, Steer};
 use super::works::OnGap;
-use super::{SAME_FAULT, StreamTask, Trouble, UnderWay};
-use crate::checkpoint::Planned;
+use super::{LINEAGE_REACH, SAME_FAULT, StreamTask, Trouble, UnderWay};
+use crate::checkpoint::{Lineage, Planned};
 use crate::kafka::Fault;
 use crate::status::Activity;
 
@@ -55,9 +55,9 @@ impl StreamTask {
         if fault::sabotaged("float_the_end") {
             span.until = self.works.ends_of(&self.stream).map_or(span.until, |(ends, _)| ends.end.max(span.until));
         }
-        let epoch = if gaps.is_empty() { planned.from_epoch } else { None };
+        let lineage = if gaps.is_empty() { planned.lineage() } else { None };
         let head = Head { stream: self.stream.clone(), from: span.from, layout: plan.layout.clone() };
-        self.start_reading(head, Some(plan.span), Steer::whole(span), gap.until.max(span.from), epoch, gaps).await?;
+        self.start_reading(head, Some(plan.span), Steer::whole(span), gap.until.max(span.from), lineage, gaps).await?;
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl StreamTask {
         }
         let head = Head { stream: self.stream.clone(), from: next, layout: self.works.sink.layout() };
         let steer = Steer::open(next, self.target);
-        self.start_reading(head, None, steer, next, self.checkpoint.next_epoch, Vec::new()).await?;
+        self.start_reading(head, None, steer, next, self.checkpoint.next_lineage(), Vec::new()).await?;
         Ok(())
     }
 
@@ -110,9 +110,11 @@ impl StreamTask {
         plan: Option<Span>,
         steer: std::sync::Arc<Steer>,
         start_at: i64,
-        from_epoch: Option<i32>,
+        lineage: Option<Lineage>,
         gaps: Vec<Span>,
     ) -> Result<bool, Trouble> {
+        // A record that Kafka has dropped meanwhile proves nothing, and one that is far away costs too much.
+        let lineage = lineage.filter(|last| last.at >= self.log_start && start_at - last.at <= LINEAGE_REACH);
         let taken: Vec<usize> = self.readings.values().map(|under| under.worker).collect();
         let Some(worker) = self.works.crew.place(head.layout.isolation, &taken)? else {
             return Ok(false);
@@ -122,7 +124,7 @@ impl StreamTask {
             id,
             head,
             start_at,
-            from_epoch,
+            lineage,
             gaps,
             steer: steer.clone(),
             unlanded: self.unlanded.clone(),

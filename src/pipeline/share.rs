@@ -4,6 +4,7 @@ use landfall_sink::{Head, Span};
 
 use super::reading::Steer;
 use super::{StreamTask, Trouble};
+use crate::checkpoint::Planned;
 
 /// Below this a batch under way says too little about the size of its records.
 const ENOUGH_TO_LEARN: u64 = 64 << 10;
@@ -64,8 +65,8 @@ impl StreamTask {
 
     async fn read_piece(&mut self, piece: Span) -> Result<bool, Trouble> {
         let head = Head { stream: self.stream.clone(), from: piece.from, layout: self.works.sink.layout() };
-        let epoch = self.checkpoint.planned.iter().find(|p| p.span() == piece).and_then(|p| p.from_epoch);
-        self.start_reading(head, Some(piece), Steer::whole(piece), piece.from, epoch, Vec::new()).await
+        let lineage = self.checkpoint.open_plan(piece).and_then(Planned::lineage);
+        self.start_reading(head, Some(piece), Steer::whole(piece), piece.from, lineage, Vec::new()).await
     }
 
     fn learn(&mut self) {

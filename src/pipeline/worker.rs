@@ -15,6 +15,7 @@ use super::budget::Budget;
 use super::draft::Draft;
 use super::pulse::Pulse;
 use super::reading::{ReadFault, Reading, Told};
+use crate::checkpoint::Lineage;
 use crate::kafka::{Event, KafkaError, Notice, Reader, Slot, Start, Turn};
 use crate::plan::Roll;
 
@@ -98,7 +99,7 @@ impl Worker {
                     topic: reading.head.stream.topic.as_str().into(),
                     partition: reading.head.stream.partition,
                     from: reading.start_at,
-                    from_epoch: reading.from_epoch,
+                    lineage: reading.lineage.map(|lineage| (lineage.at, lineage.epoch)),
                     stop: None,
                 });
                 self.drafts.insert(slot, Draft::new(*reading));
@@ -191,9 +192,10 @@ impl Worker {
 
     /// `false` where the partition was given free.
     fn seal(&mut self, slot: Slot, until: i64, done: bool) -> bool {
-        let epoch = self.reader.columns(slot).epoch_before(until);
+        let read = self.reader.columns(slot).lineage_before(until);
         let Some(draft) = self.drafts.get_mut(&slot) else { return false };
-        let mut batch = match draft.seal(self.sink.as_ref(), until, epoch) {
+        let lineage = read.map(|(at, epoch)| Lineage { at, epoch }).or(draft.reading.lineage);
+        let mut batch = match draft.seal(self.sink.as_ref(), until, lineage) {
             Ok(batch) => batch,
             Err(error) => {
                 self.void(slot, ReadFault::Sink(error));

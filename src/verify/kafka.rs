@@ -122,7 +122,7 @@ fn read(mut reader: Reader, stream: &Stream, span: Span, to: &Sender<Sums>) {
         topic: constants.topic.clone(),
         partition: stream.partition,
         from: span.from,
-        from_epoch: None,
+        lineage: None,
         stop: Some(span.until),
     };
     if let Err(error) = reader.assign(vec![start]) {

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::rig::{Broker, Journal, Producer, Scene, Settings, fresh, segment, wait_until};
+use landfall::checkpoint::{SledStore, holder};
+use landfall_sink::Span;
+
+use crate::rig::{Broker, Journal, Producer, Record, Scene, Settings, all, fresh, segment, wait, wait_until};
 
 /// A topic whose records are on the disk as soon as they are acknowledged.
 const FLUSHED: [(&str, &str); 1] = [("flush.messages", "1")];
@@ -85,4 +88,83 @@ fn a_log_that_was_cut_below_an_open_plan_stops_and_each_range_is_decided() {
     running.terminate(Duration::from_secs(20)).expect_code(0);
     let findings = scene.finish(&scene.settings());
     assert_eq!((findings.rows, findings.gaps), (40, 18), "{findings}");
+}
+
+fn send(producer: &Producer, scene: &Scene, numbers: std::ops::Range<usize>) {
+    numbers.for_each(|number| producer.send(&scene.topic, 0, &Record::numbered(number)));
+}
+
+/// Records of one leader, and behind them the marker of the next, or records that it aborted: the epoch of the records
+/// ends before the batch does, and still nothing was lost.
+#[test]
+fn a_marker_or_an_aborted_end_of_a_later_leader_is_no_truncation() {
+    let broker = Broker::start();
+    let mut marked = Scene::on(&broker, "later-marker", 1, &[]);
+    let mut aborted = Scene::on(&broker, "later-abort", 1, &[]);
+    let open = Producer::transactional(&marked.bootstrap, &marked.journal, &fresh("tx"));
+    open.begin();
+    send(&open, &marked, 0..20);
+    open.flush();
+    aborted.fill(20);
+    broker.stop();
+    broker.restart();
+    open.commit();
+    let given_up = Producer::transactional(&aborted.bootstrap, &aborted.journal, &fresh("tx"));
+    given_up.begin();
+    send(&given_up, &aborted, 100..120);
+    given_up.abort();
+    for scene in [&mut marked, &mut aborted] {
+        scene.landfall.once().expect_code(0);
+        // Twice: from the lineage that was read, and from the one that was kept.
+        scene.fill_from(200, 20);
+        let findings = scene.finish(&scene.settings());
+        assert_eq!(findings.rows, 40);
+        scene.fill_from(300, 20);
+        scene.finish(&scene.settings());
+    }
+    if all() {
+        a_later_leader_while_it_runs(&broker);
+    }
+}
+
+fn a_later_leader_while_it_runs(broker: &Broker) {
+    let mut scene = Scene::on(broker, "later-running", 1, &[]);
+    scene.landfall.configure(&Settings { max_age: "200ms", ..scene.settings() });
+    let running = scene.landfall.run();
+    let producer = Producer::transactional(&scene.bootstrap, &scene.journal, &fresh("tx"));
+    producer.begin();
+    send(&producer, &scene, 0..20);
+    producer.flush();
+    broker.stop();
+    broker.restart();
+    producer.commit();
+    scene.until_landed(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_secs(3));
+    broker.stop();
+    broker.restart();
+    scene.fill_from(100, 20);
+    scene.until_landed(Duration::from_secs(60));
+    running.terminate(Duration::from_secs(20)).expect_code(0);
+    scene.finish(&scene.settings());
+}
+
+/// The pieces of a backlog are planned before anybody has read up to them: what is read tells the lineage of what
+/// follows, so that a log which is cut meanwhile is noticed.
+#[test]
+fn the_pieces_of_a_backlog_know_the_epoch_before_them() {
+    let mut scene = Scene::new("pieces", 1);
+    scene.fill(20_000);
+    scene.landfall.configure(&Settings { max_size: "96KiB", max_age: "10s", ..scene.settings() });
+    let dead = scene.landfall.at("pipeline.after_commit", 6, "kill").once();
+    assert!(dead.killed(), "{}", dead.stderr);
+    let store = SledStore::open_existing(&scene.landfall.state()).expect("readable").expect("a store");
+    let record = wait(holder::every_checkpoint(&store)).expect("readable").pop().expect("a checkpoint");
+    drop(store);
+    let landed_before = |from: i64| from > 0 && record.is_committed(Span::new(from - 1, from));
+    let pieces = record.planned.iter().filter(|plan| plan.until_epoch.is_none()).count();
+    assert!(pieces > 0, "the backlog was not shared: {record:?}");
+    let blind = record.planned.iter().find(|plan| landed_before(plan.from) && plan.lineage().is_none());
+    assert_eq!(blind, None, "{record:?}");
+    assert!(record.planned.iter().any(|plan| landed_before(plan.from)), "{record:?}");
+    scene.finish(&scene.settings());
 }

@@ -61,7 +61,7 @@ fn a_restart_in_the_middle_of_a_range_goes_on_by_itself() {
     assert_eq!(run(&mut reader, 1), [(0, Event::Stop)]);
     assert_eq!(reader.columns(0).rows(), 2000);
     assert_eq!(reader.position(0).holes, 0);
-    assert_eq!(reader.columns(0).epoch_before(1000), old.epoch);
+    assert_eq!(reader.columns(0).lineage_before(1000), old.epoch.map(|epoch| (1000, epoch)));
     assert!(reader.position(0).epoch > old.epoch);
 }
 
@@ -88,7 +88,7 @@ fn a_log_that_lost_its_end_is_found_by_the_epoch_only() {
     assert_eq!(offsets(&mut reader, &topic, 0, 18, 22), [18, 19, 20, 21]);
     // With it, on the same reader and on a new one.
     let mut truncated = start(0, &topic, 0, 18, Some(22));
-    truncated.from_epoch = epoch;
+    truncated.lineage = epoch.map(|epoch| (18, epoch));
     for round in 0..2 {
         reader.assign(vec![truncated.clone()]).unwrap();
         let events = run(&mut reader, 1);
@@ -99,7 +99,7 @@ fn a_log_that_lost_its_end_is_found_by_the_epoch_only() {
     }
     // What both histories share is read.
     let mut shared = start(0, &topic, 0, 10, Some(22));
-    shared.from_epoch = epoch;
+    shared.lineage = epoch.map(|epoch| (10, epoch));
     reader.assign(vec![shared]).unwrap();
     assert_eq!(run(&mut reader, 1), [(0, Event::Stop)]);
     assert_eq!(reader.columns(0).rows(), 12);

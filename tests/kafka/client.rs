@@ -123,7 +123,7 @@ pub fn transaction(id: &str) -> BaseProducer {
 }
 
 pub fn start(slot: Slot, topic: &str, partition: i32, from: i64, stop: Option<i64>) -> Start {
-    Start { slot, topic: topic.into(), partition, from, from_epoch: None, stop }
+    Start { slot, topic: topic.into(), partition, from, lineage: None, stop }
 }
 
 /// Polls until this many stops and faults have come.

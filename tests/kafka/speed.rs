@@ -38,7 +38,7 @@ fn a_wave_of_many_ranges_does_not_wait_for_each() {
         let began = Instant::now();
         let starts = (0..partitions).map(|at| {
             let mut start = start(at as u32, &topic, at, 1, Some(5));
-            start.from_epoch = if round == 0 { None } else { ends[at as usize].epoch };
+            start.lineage = if round == 0 { None } else { ends[at as usize].epoch.map(|epoch| (1, epoch)) };
             start
         });
         reader.assign(starts.collect()).unwrap();

@@ -223,14 +223,27 @@ fn a_topic_id_is_adopted_once() {
 }
 
 #[test]
-fn an_epoch_is_remembered_only_where_the_checkpoint_stands() {
-    let old = Checkpoint::birth(stream(), 5, "n0").unwrap();
-    let new = old.set_next_epoch(5, Some(9), "n1").unwrap();
-    stepped(&old, &new);
-    assert_eq!(new.next_epoch, Some(9));
-    for at in [4, 6] {
-        assert!(matches!(old.set_next_epoch(at, Some(9), "n1"), Err(Refusal::Moved { .. })));
-    }
+fn what_is_learned_of_a_bound_is_kept_where_nothing_was_known() {
+    let told = |at, epoch| Some(Lineage { at, epoch });
+    let old = Checkpoint::birth(stream(), 0, "n0").unwrap();
+    let old = old.plan_many(vec![planned(0, 4), planned(4, 8)], "n1").unwrap();
+    // A marker stands at 3: the epoch belongs to the offset behind the last record, also when it is read back.
+    let new = old.clone().learn(4, told(3, 9));
+    assert_eq!(Checkpoint { planned: old.planned.clone(), ..new.clone() }, old, "nothing else, and no version");
+    assert_eq!((new.planned[1].lineage(), new.next_lineage()), (told(3, 9), None));
+    let new = new.learn(4, told(4, 10)).learn(8, told(8, 11));
+    assert_eq!((new.planned[1].lineage(), new.next_lineage()), (told(3, 9), told(8, 11)));
+    assert_eq!((new.next_epoch, new.next_epoch_at), (Some(11), None));
+    // No plan begins there: it was committed, or was never made.
+    assert_eq!(new.clone().learn(6, told(6, 12)), new);
+    // The next plan begins with it, and a plan that knows its end hands that on.
+    let next = new.plan(planned(8, 12).ends_with(told(10, 12)), "n2").unwrap();
+    assert_eq!((next.planned[2].lineage(), next.next_lineage()), (told(8, 11), told(10, 12)));
+    assert_eq!(Checkpoint::from_bytes(&next.to_bytes().unwrap()), Ok(next.clone()));
+    // A cut takes it away, bound and offset.
+    let cut = next.resolve(Span::new(8, 12), Resolution::Truncated, "layout", "n3").unwrap();
+    assert_eq!((cut.next_epoch, cut.next_epoch_at), (None, None));
+    assert_eq!((cut.planned[2].until_epoch, cut.planned[2].until_epoch_at), (None, None));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use landfall_sink::{Resolution, Span, Stream, merge_spans};
 
-use super::{Checkpoint, FORMAT, Planned, Refusal};
+use super::{Checkpoint, FORMAT, Lineage, Planned, Refusal, apart};
 
 /// A batch that has landed: its plan, and the gaps of what stands under its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,7 @@ impl Checkpoint {
             genesis,
             next: genesis,
             next_epoch: None,
+            next_epoch_at: None,
             accepted_cut: None,
             planned: Vec::new(),
             gaps: Vec::new(),
@@ -121,15 +122,18 @@ impl Checkpoint {
         Ok(new)
     }
 
-    /// Remembers the leader epoch of the record before `at`, which must be `next`: the epoch of any other
-    /// offset would look like a truncation later.
-    pub fn set_next_epoch(&self, at: i64, epoch: Option<i32>, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
-        if at != self.next {
-            return Err(Refusal::Moved { stream: self.stream.to_string(), at, next: self.next });
+    /// Adds what was learned of the last record before `bound` to the record that another transition makes: a piece of
+    /// a backlog is planned before anybody has read up to it.
+    pub fn learn(mut self, bound: i64, lineage: Option<Lineage>) -> Checkpoint {
+        let (epoch, at) = apart(lineage, bound);
+        if let Some(plan) = self.planned.iter_mut().find(|plan| plan.from == bound) {
+            if plan.from_epoch.is_none() {
+                (plan.from_epoch, plan.from_epoch_at) = (epoch, at);
+            }
+        } else if self.next == bound && self.next_epoch.is_none() {
+            (self.next_epoch, self.next_epoch_at) = (epoch, at);
         }
-        let mut new = self.successor(nonce);
-        new.next_epoch = epoch;
-        Ok(new)
+        self
     }
 
     /// The same content, one version on. It keeps the minor format that brought the unknown fields; a release
@@ -149,10 +153,11 @@ impl Checkpoint {
         if span.from != self.next {
             return Err(Refusal::Unchained { stream: self.stream.to_string(), span, next: self.next });
         }
-        planned.from_epoch = planned.from_epoch.or(self.next_epoch);
-        // Not the epoch of an earlier offset where this one is unknown: it would end before `next`, and the
-        // validating seek would call that a truncation.
-        self.next_epoch = planned.until_epoch;
+        if planned.from_epoch.is_none() {
+            (planned.from_epoch, planned.from_epoch_at) = (self.next_epoch, self.next_epoch_at);
+        }
+        // Not the epoch of an earlier record where this one is unknown: all that lies between would be read again.
+        (self.next_epoch, self.next_epoch_at) = (planned.until_epoch, planned.until_epoch_at);
         self.accepted_cut = None;
         self.next = span.until;
         self.planned.push(planned);
@@ -185,12 +190,12 @@ impl Checkpoint {
     fn forget_epochs_from(&mut self, cut: i64) {
         for plan in &mut self.planned {
             if plan.from > cut {
-                plan.from_epoch = None;
+                (plan.from_epoch, plan.from_epoch_at) = (None, None);
             }
             if plan.until > cut {
-                plan.until_epoch = None;
+                (plan.until_epoch, plan.until_epoch_at) = (None, None);
             }
         }
-        self.next_epoch = None;
+        (self.next_epoch, self.next_epoch_at) = (None, None);
     }
 }
