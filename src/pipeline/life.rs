@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+
 use super::{Nudge, Outcome, StreamTask, Trouble};
 use crate::ambient;
 use crate::status::Activity;
@@ -66,7 +68,9 @@ impl StreamTask {
             }
         }
         self.landing_spans.clear();
-        while self.heard.try_recv().is_ok() {}
+        // A channel of its own for the next session: a worker may be just sealing a batch, and nobody listens while
+        // the stream stands still. What it says then goes back to it, and the memory that it holds is free.
+        (self.said, self.heard) = mpsc::unbounded_channel();
         // A counter of its own for the next session: a cancelled worker may still add to the old one.
         self.unlanded = Arc::default();
     }
