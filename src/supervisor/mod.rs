@@ -128,8 +128,13 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
     let missing = std::mem::take(&mut run.missing).pop_first();
     let unfinished = run.unfinished;
     drop(run);
+    // What ends the process may have been said by the last stream, whose end was seen first.
+    let fatal = fatals.try_recv().ok();
     // The announcer ends with the last stream; it is best effort, so it is not waited for long.
     drop(tokio::time::timeout(Duration::from_secs(3), announcer).await);
+    if let Some(why) = fatal {
+        return Err(RunError::Fatal(why));
+    }
     let went_through = ended?;
     match missing {
         _ if mode == Mode::Forever => Ok(()),
@@ -236,7 +241,10 @@ impl Run {
             Ok((stream, Outcome::Done)) => drop(self.works.board.activity(&stream, Activity::Done)),
             Ok((_, Outcome::Drained)) => self.unfinished += 1,
             Err(error) if error.is_cancelled() => self.unfinished += 1,
-            Err(error) => drop(self.works.fatal.send(format!("a stream's task failed: {error}"))),
+            Err(error) => {
+                self.unfinished += 1;
+                drop(self.works.fatal.send(format!("a stream's task failed: {error}; nothing is lost: start again")));
+            }
         }
     }
 

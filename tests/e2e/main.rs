@@ -13,6 +13,7 @@ mod checker_itself;
 mod commands;
 mod crash;
 mod disks;
+mod embedded;
 mod examples;
 mod gaps;
 mod memory;
