@@ -162,7 +162,13 @@ impl Run {
         let shown = match id {
             TopicId::Id(id) => Some(id),
             TopicId::Unsupported => None,
-            // Deleted between two questions: the next round sees it.
+            // Deleted between two questions, or young and not known to every broker: the next round sees it, and
+            // `--once` may not end before.
+            TopicId::Missing if self.mode == Mode::Once => {
+                self.missing.insert(topic.name.clone());
+                let why = format!("topic {} is not known to every broker", topic.name);
+                return Err(KafkaError::Missing(why).into());
+            }
             TopicId::Missing => return Ok(()),
             TopicId::Failed(error) => return Err(error.into()),
         };

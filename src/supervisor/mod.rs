@@ -199,17 +199,25 @@ impl Run {
     /// Forever, or until every stream of `--once` has ended.
     async fn until_done(&mut self, cluster: &str) -> Result<(), RunError> {
         let began = Instant::now();
-        loop {
-            match self.discover(cluster).await {
-                Ok(()) if self.mode == Mode::Once => break,
-                Ok(()) => {}
+        let mut told = String::new();
+        let given_up = loop {
+            let error = match self.discover(cluster).await {
+                Ok(()) if self.mode == Mode::Once => break None,
+                Ok(()) => None,
                 Err(RunError::Kafka(error)) if error.is_permanent() => return Err(error.into()),
-                Err(RunError::Kafka(error)) if self.mode == Mode::Once && began.elapsed() > PATIENCE => {
-                    return Err(RunError::Unreachable(error.to_string()));
-                }
-                Err(RunError::Kafka(error)) => tracing::warn!("looking for topics: {error}; asking again"),
-                Err(RunError::Origin(error)) if error.is_transient() => tracing::warn!("{error}; trying again"),
+                Err(RunError::Origin(error)) if !error.is_transient() => return Err(error.into()),
+                Err(error @ (RunError::Kafka(_) | RunError::Origin(_))) => Some(error),
                 Err(error) => return Err(error),
+            };
+            if let Some(error) = error {
+                if self.mode == Mode::Once && began.elapsed() > PATIENCE {
+                    break Some(error);
+                }
+                let text = error.to_string();
+                if text != told {
+                    tracing::warn!("looking for topics: {text}; trying again");
+                    told = text;
+                }
             }
             let next = tokio::time::sleep(DISCOVERY);
             tokio::pin!(next);
@@ -219,11 +227,17 @@ impl Run {
                     Some(ended) = self.tasks.join_next() => self.ended(ended),
                 }
             }
-        }
+        };
+        // Also where some could not be started: the others land first.
         while let Some(ended) = self.tasks.join_next().await {
             self.ended(ended);
         }
-        Ok(())
+        match given_up {
+            // Told as missing.
+            None | Some(RunError::Kafka(KafkaError::Missing(_))) => Ok(()),
+            Some(RunError::Kafka(error)) => Err(RunError::Unreachable(error.to_string())),
+            Some(error) => Err(error),
+        }
     }
 
     fn start(&mut self, checkpoint: crate::checkpoint::Checkpoint, target: Option<i64>) {
