@@ -182,12 +182,26 @@ impl Run {
                 partition,
             })
             .collect();
-        let ends = self.ask_ends(&streams).await?;
-        let genesis = self.genesis(cluster, topic, topic_id.as_deref()).await?;
+        let asked = self.ask_ends(&streams).await?;
+        let genesis = self.genesis(cluster, topic, topic_id.as_deref(), &asked).await?;
+        // Those whose leader does not answer are left for the next round.
+        let mut silent = None;
+        let (mut ready, mut ends) = (Vec::new(), Vec::new());
+        for (stream, asked) in streams.into_iter().zip(asked) {
+            match asked {
+                Ok(asked) => {
+                    ready.push(stream);
+                    ends.push(asked);
+                }
+                Err(error) => drop(silent.get_or_insert(error)),
+            }
+        }
+        let streams = ready;
         let started: Vec<Result<Checkpoint, OriginError>> = {
             let born = streams.iter().map(|stream| self.be_born(stream, &genesis, adopted.as_deref()));
             stream::iter(born).buffered(SIDE_BY_SIDE).collect().await
         };
+        let mut later = silent.map(RunError::Kafka);
         for ((checkpoint, stream), (ends, asked)) in started.into_iter().zip(&streams).zip(ends) {
             match checkpoint {
                 Ok(checkpoint) => {
@@ -195,14 +209,14 @@ impl Run {
                     let target = (self.mode == Mode::Once).then_some(ends.end);
                     self.start(checkpoint, target);
                 }
-                Err(error) if error.is_transient() => return Err(error.into()),
+                Err(error) if error.is_transient() => drop(later.get_or_insert(RunError::from(error))),
                 Err(error) => {
                     self.known.insert((stream.topic.clone(), stream.partition), stream.clone());
                     self.refuse(stream.clone(), error.to_string(), SEE);
                 }
             }
         }
-        Ok(())
+        later.map_or(Ok(()), Err)
     }
 
     async fn be_born(
@@ -253,7 +267,7 @@ impl Run {
             .await?)
     }
 
-    pub(super) async fn ask_ends(&self, streams: &[Stream]) -> Result<Vec<(Ends, Instant)>, RunError> {
+    async fn ask_ends(&self, streams: &[Stream]) -> Result<Vec<Result<(Ends, Instant), KafkaError>>, RunError> {
         let isolation = self.plant.sink.layout().isolation;
         Ok(super::ends::ask(&self.works.kafka, streams, isolation).await?)
     }

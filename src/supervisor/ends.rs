@@ -16,12 +16,12 @@ const OFTEN: Duration = Duration::from_secs(2);
 const SELDOM: Duration = Duration::from_secs(20);
 const MANY: usize = 500;
 
-/// Both ends of each stream, and when they were asked for.
+/// Both ends of each stream, and when they were asked for. One partition without a leader does not hide the others.
 pub(super) async fn ask(
     kafka: &Kafka,
     streams: &[Stream],
     isolation: Isolation,
-) -> Result<Vec<(Ends, Instant)>, KafkaError> {
+) -> Result<Vec<Result<(Ends, Instant), KafkaError>>, KafkaError> {
     let asked = Instant::now();
     let asks: Vec<(String, i32, At)> = streams
         .iter()
@@ -31,7 +31,8 @@ pub(super) async fn ask(
     let mut ends = Vec::with_capacity(streams.len());
     let mut answers = answers.into_iter();
     while let (Some(start), Some(end)) = (answers.next(), answers.next()) {
-        ends.push((Ends { start: start?.offset, end: end?.offset }, asked));
+        let both = start.and_then(|start| Ok(Ends { start: start.offset, end: end?.offset }));
+        ends.push(both.map(|ends| (ends, asked)));
     }
     Ok(ends)
 }
