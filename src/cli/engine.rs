@@ -125,6 +125,7 @@ impl From<RunError> for Failure {
             RunError::Origin(error) => error.into(),
             RunError::Unreachable(_) => Failure::new(Exit::Unreachable, error)
                 .way_out("check bootstrap.servers in [kafka.properties], and whether the brokers run"),
+            RunError::StartBeyondEnd { .. } => Failure::new(Exit::Config, error),
             RunError::Fatal(_) => Failure::new(Exit::Io, error),
             RunError::Stopped(_) | RunError::MissingTopic { .. } | RunError::Interrupted { .. } => {
                 Failure::new(Exit::Failure, error)

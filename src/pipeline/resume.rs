@@ -218,6 +218,10 @@ impl StreamTask {
             self.truncated_since = None;
             return Ok(());
         };
+        if expected == self.checkpoint.genesis {
+            // Nothing was read yet that could have been lost.
+            return Ok(());
+        }
         if self.checkpoint.accepted_cut.is_some_and(|cut| cut <= end) {
             let why =
                 format!("the log ends at {end}; what comes up to offset {expected} takes the place of lost records");

@@ -19,6 +19,7 @@ use crate::status::Activity;
 /// How many streams are born or looked up at once.
 const SIDE_BY_SIDE: usize = 64;
 const SEE: &str = "nothing was changed: do as the message says, and start again";
+const CORRECT_START: &str = "correct source.start (\"latest\" is the end of now), and start again: nothing was written of it";
 const GRANT: &str =
     "grant this principal READ and DESCRIBE on the topic, or take it out of kafka.topics, and start again";
 
@@ -93,6 +94,9 @@ impl Run {
             let id = ids.get(&topic.name).cloned().unwrap_or(TopicId::Missing);
             match self.start_topic(cluster, &topic, id).await {
                 Ok(()) => {}
+                Err(error @ RunError::StartBeyondEnd { .. }) => {
+                    self.refuse_topic(&topic.name, error.to_string(), CORRECT_START);
+                }
                 Err(RunError::Origin(error)) if !error.is_transient() => {
                     self.refuse_topic(&topic.name, error.to_string(), SEE);
                 }
@@ -248,7 +252,13 @@ impl Run {
     }
 
     /// The first offsets of a topic: frozen when it is first seen, whatever `source.start` says later.
-    async fn genesis(&self, cluster: &str, topic: &TopicMeta, topic_id: Option<&str>) -> Result<Genesis, RunError> {
+    async fn genesis(
+        &self,
+        cluster: &str,
+        topic: &TopicMeta,
+        topic_id: Option<&str>,
+        ends: &[Result<(Ends, Instant), KafkaError>],
+    ) -> Result<Genesis, RunError> {
         let origin = &self.plant.origin;
         let id = topic_id.unwrap_or("-");
         if let Some(genesis) = origin.genesis(cluster, &topic.name, id).await? {
@@ -262,6 +272,7 @@ impl Run {
         };
         let isolation = self.plant.sink.layout().isolation;
         let first = resolve_start(&self.works.kafka, &topic.name, topic.partitions, &start, isolation).await?;
+        refuse_beyond_the_end(&topic.name, &start, ends)?;
         Ok(origin
             .freeze_genesis(Genesis::new(cluster, &topic.name, topic_id.map(str::to_owned), first, start_text(&start)))
             .await?)
@@ -271,6 +282,24 @@ impl Run {
         let isolation = self.plant.sink.layout().isolation;
         Ok(super::ends::ask(&self.works.kafka, streams, isolation).await?)
     }
+}
+
+/// An offset that is not there yet is a mistake, which must not be frozen.
+fn refuse_beyond_the_end(
+    topic: &str,
+    start: &Start,
+    ends: &[Result<(Ends, Instant), KafkaError>],
+) -> Result<(), RunError> {
+    let Start::Offsets(topics) = start else { return Ok(()) };
+    for (partition, offset) in topics.get(topic).into_iter().flatten() {
+        // No stream of the topic is known yet, so there is one answer for each partition.
+        let Some(asked) = usize::try_from(*partition).ok().and_then(|at| ends.get(at)) else { continue };
+        let end = asked.as_ref().map_err(|error| RunError::Kafka(error.clone()))?.0.end;
+        if *offset > end {
+            return Err(RunError::StartBeyondEnd { topic: topic.into(), partition: *partition, offset: *offset, end });
+        }
+    }
+    Ok(())
 }
 
 /// For people who look into the lake.
@@ -300,12 +329,12 @@ pub async fn resolve_start(
         Start::Latest => At::End,
         Start::Time(ms) => At::Time(*ms),
     };
-    let asks: Vec<(String, i32, At)> = (0..partitions).map(|partition| (topic.to_owned(), partition, at)).collect();
+    let asked: Vec<i32> = (0..partitions).filter(|partition| !given.contains_key(partition)).collect();
+    let asks: Vec<(String, i32, At)> = asked.iter().map(|partition| (topic.to_owned(), *partition, at)).collect();
     let answers = blocking(kafka, move |kafka| kafka.list_offsets(&asks, isolation, ASK)).await?;
-    let mut first = Vec::with_capacity(answers.len());
-    for (partition, answer) in (0..partitions).zip(answers) {
-        let found = answer?.offset;
-        first.push(given.get(&partition).copied().unwrap_or(found));
+    let mut first = given;
+    for (partition, answer) in asked.into_iter().zip(answers) {
+        first.insert(partition, answer?.offset);
     }
-    Ok(first)
+    Ok((0..partitions).filter_map(|partition| first.get(&partition).copied()).collect())
 }

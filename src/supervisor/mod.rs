@@ -71,6 +71,8 @@ pub enum RunError {
     Interrupted { streams: usize },
     #[error("topic {topic} does not exist. Create it, or correct kafka.topics")]
     MissingTopic { topic: String },
+    #[error("source.start says offset {offset} for {topic}/{partition}, and the partition ends at {end}")]
+    StartBeyondEnd { topic: String, partition: i32, offset: i64, end: i64 },
     #[error("{0}")]
     Fatal(String),
     #[error(transparent)]

@@ -212,3 +212,21 @@ fn a_topic_made_again_between_two_fetches_of_one_batch_lands_nothing() {
     findings.assert_sound("a topic that was made again");
     assert_eq!(findings.rows, 0, "{findings}");
 }
+
+/// A mistake in the configuration, said before it is frozen: corrected, the topic lands.
+#[test]
+fn an_explicit_offset_beyond_the_end_is_refused_and_can_be_corrected() {
+    let mut scene = Scene::new("beyond", 2);
+    scene.fill(10);
+    let start = |offset: i64| format!("{{ {} = {{ 1 = {offset} }} }}", scene.topic);
+    let (wrong, right) = (start(1000), start(4));
+    scene.landfall.configure(&Settings { start: wrong, ..scene.settings() });
+    let ended = scene.landfall.once().expect_code(1);
+    let stream = format!("{}/1", scene.topic);
+    let ended = ended.expect_words(&[&stream, "1000", "ends at 10", "source.start"]);
+    assert!(!ended.stderr.contains("truncated"), "{}", ended.stderr);
+    assert_eq!(scene.landfall.files(), 0);
+    scene.landfall.configure(&Settings { start: right, ..scene.settings() });
+    scene.landfall.once().expect_code(0);
+    assert_eq!(scene.look().rows, 10 + 6);
+}
