@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use landfall_sink::Stream;
 use tokio::sync::{mpsc, oneshot};
@@ -15,9 +17,35 @@ use crate::kafka::{Kafka, KafkaError, TopicId};
 
 type Answer = oneshot::Sender<Result<TopicId, KafkaError>>;
 
+/// A topic is gone when nobody has known it for so long. Any broker answers, and one that lags behind does not know a
+/// young topic, or one that it has not heard of again yet.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+/// Answers further apart than this are not one absence.
+const APART: Duration = Duration::from_secs(30);
+
 #[derive(Debug)]
 pub struct Identity {
     questions: mpsc::UnboundedSender<(String, Answer)>,
+    absences: Mutex<BTreeMap<String, Absence>>,
+}
+
+/// Answers in a row that a topic does not exist.
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    first: Instant,
+    last: Instant,
+}
+
+impl Absence {
+    /// The absence with one more answer in it.
+    fn seen(before: Option<Absence>, now: Instant) -> Absence {
+        let goes_on = before.filter(|before| now.saturating_duration_since(before.last) <= APART);
+        Absence { first: goes_on.map_or(now, |before| before.first), last: now }
+    }
+
+    fn is_for_good(self) -> bool {
+        self.last.saturating_duration_since(self.first) >= GONE_AFTER
+    }
 }
 
 impl Identity {
@@ -25,7 +53,7 @@ impl Identity {
     pub fn new(kafka: Kafka) -> Identity {
         let (questions, inbox) = mpsc::unbounded_channel();
         tokio::spawn(answer(kafka, inbox));
-        Identity { questions }
+        Identity { questions, absences: Mutex::default() }
     }
 
     /// The topic's id as the broker knows it now.
@@ -45,7 +73,27 @@ impl Identity {
             return Ok(());
         }
         let now = self.current(&stream.topic).await?;
+        if !self.is_gone(&stream.topic, &now) && now == TopicId::Missing {
+            return Err(Trouble::again(format!("{stream}: a broker does not know topic {}", stream.topic)));
+        }
         compare(stream, adopted, &now)
+    }
+
+    fn is_gone(&self, topic: &str, now: &TopicId) -> bool {
+        let mut absences = self.absences.lock().unwrap_or_else(PoisonError::into_inner);
+        match now {
+            TopicId::Missing => {
+                let absence = Absence::seen(absences.get(topic).copied(), Instant::now());
+                absences.insert(topic.to_owned(), absence);
+                absence.is_for_good()
+            }
+            // Not an answer about the topic.
+            TopicId::Failed(_) => false,
+            TopicId::Id(_) | TopicId::Unsupported => {
+                absences.remove(topic);
+                false
+            }
+        }
     }
 }
 
@@ -54,8 +102,9 @@ impl Identity {
 /// | planned with | broker says | |
 /// |---|---|---|
 /// | an id | the same | goes on |
-/// | an id | another, or none | stops: re-created |
-/// | any | the topic is missing | stops: deleted |
+/// | an id | another | stops: re-created |
+/// | an id | no ids at all | waits: it had them |
+/// | any | the topic is missing, and was so for a while | stops: deleted |
 /// | none | no ids at all | goes on |
 /// | none | an id | goes on: it is adopted at the next start |
 pub fn compare(stream: &Stream, adopted: Option<&str>, now: &TopicId) -> Result<(), Trouble> {
@@ -67,7 +116,9 @@ pub fn compare(stream: &Stream, adopted: Option<&str>, now: &TopicId) -> Result<
         )),
         (Some(planned), TopicId::Id(id)) if planned == id => Ok(()),
         (Some(planned), TopicId::Id(id)) => Err(recreated(stream, planned, id)),
-        (Some(planned), TopicId::Unsupported) => Err(recreated(stream, planned, "none")),
+        (Some(planned), TopicId::Unsupported) => Err(Trouble::again(format!(
+            "{stream}: the brokers do not tell topic ids, and this topic had {planned}"
+        ))),
         (_, TopicId::Failed(error)) => Err(Trouble::from(error.clone())),
         (None, _) => Ok(()),
     }
@@ -126,11 +177,25 @@ mod tests {
         let id = |text: &str| TopicId::Id(text.into());
         assert!(compare(&stream(Some("a")), None, &id("a")).is_ok());
         assert!(compare(&stream(Some("a")), None, &id("b")).is_err());
-        assert!(compare(&stream(Some("a")), None, &TopicId::Unsupported).is_err());
+        assert!(matches!(compare(&stream(Some("a")), None, &TopicId::Unsupported), Err(Trouble::Again(_))));
         assert!(compare(&stream(Some("a")), None, &TopicId::Missing).is_err());
         assert!(compare(&stream(None), None, &TopicId::Missing).is_err());
         assert!(compare(&stream(None), None, &TopicId::Unsupported).is_ok());
         assert!(compare(&stream(None), Some("b"), &id("b")).is_ok());
         assert!(compare(&stream(None), Some("b"), &id("c")).is_err());
+    }
+
+    #[test]
+    fn one_answer_does_not_make_a_topic_gone() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let seen = |answers: &[u64]| {
+            let absence = answers.iter().fold(None, |before, second| Some(Absence::seen(before, at(*second))));
+            absence.is_some_and(Absence::is_for_good)
+        };
+        assert!(!seen(&[0]) && !seen(&[0, 1, 9]));
+        assert!(seen(&[0, 1, 9, 10]) && seen(&[0, 30]));
+        // Two brokers that lagged behind, half an hour apart, are two passing faults.
+        assert!(!seen(&[0, 1800]));
     }
 }
