@@ -25,7 +25,7 @@ mod topics;
 mod wire;
 
 use std::ffi::c_char;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ struct Inner {
     /// When the brokers were last asked for topic ids and never answered.
     ids_asked_in_vain: Mutex<Option<Instant>>,
     ids_were_seen: AtomicBool,
+    /// Rounds in a row that no broker answered.
+    ids_vain_rounds: AtomicUsize,
 }
 
 impl Kafka {
@@ -66,6 +68,7 @@ impl Kafka {
             settings: settings.clone(),
             ids_asked_in_vain: Mutex::new(None),
             ids_were_seen: AtomicBool::new(false),
+            ids_vain_rounds: AtomicUsize::new(0),
         };
         Ok(Kafka { inner: Arc::new(inner) })
     }

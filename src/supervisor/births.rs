@@ -165,7 +165,10 @@ impl Run {
     async fn start_topic(&mut self, cluster: &str, topic: &TopicMeta, id: TopicId) -> Result<(), RunError> {
         let shown = match id {
             TopicId::Id(id) => Some(id),
-            TopicId::Unsupported => None,
+            TopicId::Unsupported => {
+                self.had_no_id(cluster, &topic.name).await?;
+                None
+            }
             // Deleted between two questions, or young and not known to every broker: the next round sees it, and
             // `--once` may not end before.
             TopicId::Missing if self.mode == Mode::Once => {
@@ -221,6 +224,18 @@ impl Run {
             }
         }
         later.map_or(Ok(()), Err)
+    }
+
+    /// Where this lake knows an id of the topic, brokers that tell none now are waited for.
+    async fn had_no_id(&self, cluster: &str, topic: &str) -> Result<(), RunError> {
+        match self.plant.origin.identify(cluster, topic, None).await {
+            Err(OriginError::Recreated { why, .. }) => {
+                let why = format!("topic {topic}: the brokers do not tell its id, and this lake knows one ({why})");
+                Err(KafkaError::Unreachable(why).into())
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(()),
+        }
     }
 
     async fn be_born(
