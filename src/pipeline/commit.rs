@@ -28,7 +28,7 @@ impl StreamTask {
 
     /// Step one, and on to step three: a batch whose rows are complete.
     pub(super) async fn plan_and_land(&mut self, batch: ReadBatch) -> Result<(), Trouble> {
-        self.faults = 0;
+        self.faults.forget();
         let span = batch.span;
         if !self.checkpoint.planned.iter().any(|planned| planned.span() == span) {
             // Behind `next` it is of a plan that has been committed meanwhile: what it read stands already.

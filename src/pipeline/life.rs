@@ -120,7 +120,8 @@ impl StreamTask {
             Err(Trouble::Anew) => Err("the stream has changed meanwhile: look again".to_owned()),
         };
         drop(answer.send(told));
-        (self.truncated_since, self.faults) = (None, 0);
+        self.truncated_since = None;
+        self.faults.forget();
         // Whatever is under way was planned before the decision.
         Err(Trouble::Anew)
     }

@@ -8,6 +8,7 @@ mod budget;
 mod commit;
 mod crew;
 mod draft;
+mod faults;
 mod identity;
 mod judge;
 mod land;
@@ -39,6 +40,7 @@ pub use works::{OnGap, Phase, Works};
 use crate::checkpoint::{Checkpoint, Lineage};
 use crate::plan::Learned;
 use crew::WorkerId;
+use faults::Faults;
 use reading::{Report, Steer, Told};
 
 /// How long the broker may take to say where a partition starts and ends.
@@ -50,6 +52,8 @@ const IDLE_TICK: Duration = Duration::from_secs(2);
 const LINEAGE_REACH: i64 = 10_000;
 /// A batch that is corrupt, or an epoch that does not fit, this often in a row is not a passing fault.
 const SAME_FAULT: u32 = 5;
+/// Without a fault for so long, the next one is another.
+const QUIET: Duration = Duration::from_secs(120);
 
 /// An operator's decision that a running stream is told.
 pub struct Nudge {
@@ -98,7 +102,7 @@ pub struct StreamTask {
     truncated_since: Option<Instant>,
     /// Since when `--once` makes no progress.
     stuck: Option<Instant>,
-    faults: u32,
+    faults: Faults,
 }
 
 /// A reading of this stream at a worker.
@@ -137,7 +141,7 @@ impl StreamTask {
             moved: None,
             truncated_since: None,
             stuck: None,
-            faults: 0,
+            faults: Faults::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use landfall_sink::{Facts, Head, Plan, SinkError, Span};
 use super::judge::{self, Verdict};
 use super::reading::{ReadFault, Reading, Steer};
 use super::works::OnGap;
-use super::{LINEAGE_REACH, SAME_FAULT, StreamTask, Trouble, UnderWay};
+use super::{LINEAGE_REACH, QUIET, SAME_FAULT, StreamTask, Trouble, UnderWay};
 use crate::checkpoint::{Lineage, Planned};
 use crate::kafka::Fault;
 use crate::status::Activity;
@@ -153,9 +153,12 @@ impl StreamTask {
 
     /// What a fault of a reading means.
     pub(super) async fn faulted(&mut self, at: i64, fault: ReadFault) -> Result<(), Trouble> {
-        self.faults += 1;
+        let same = match &fault {
+            ReadFault::Kafka(fault) => self.faults.count(fault, at, Instant::now(), QUIET),
+            _ => 0,
+        };
         match fault {
-            ReadFault::Kafka(Fault::Corrupt(message)) if self.faults >= SAME_FAULT => Err(Trouble::stop(
+            ReadFault::Kafka(Fault::Corrupt(message)) if same >= SAME_FAULT => Err(Trouble::stop(
                 format!("{}: the records from offset {at} on are corrupt on the broker: {message}", self.stream),
                 format!(
                     "repair the partition (another replica may be whole), or give the records up with `landfall resolve \
@@ -169,7 +172,7 @@ impl StreamTask {
             )),
             ReadFault::Kafka(fault) => {
                 tracing::debug!("{}: reading at {at}: {fault}", self.stream);
-                self.judged(at, &fault).await
+                self.judged(at, &fault, same).await
             }
             ReadFault::Client(error) => Err(error.into()),
             ReadFault::Sink(SinkError::NotDone(why) | SinkError::Unknown(why)) => Err(Trouble::Again(why)),
@@ -178,7 +181,7 @@ impl StreamTask {
     }
 
     /// Asks the broker where the partition starts and ends; the error code decides nothing.
-    async fn judged(&mut self, at: i64, fault: &Fault) -> Result<(), Trouble> {
+    async fn judged(&mut self, at: i64, fault: &Fault, same: u32) -> Result<(), Trouble> {
         let isolation = self.works.sink.layout().isolation;
         let asked = Instant::now();
         let ends = judge::ends(&self.works.kafka, &self.stream, isolation).await?;
@@ -190,7 +193,7 @@ impl StreamTask {
         let is_there = judge::judge(self.checkpoint.next, ends) == Verdict::Readable;
         if let Fault::OutOfRange(message) = fault
             && is_there
-            && self.faults >= SAME_FAULT
+            && same >= SAME_FAULT
         {
             // Both ends say that it is there, and still it is refused: the epoch does not fit.
             return Err(Trouble::stop(
