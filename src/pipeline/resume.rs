@@ -186,8 +186,11 @@ impl StreamTask {
         let asked = Instant::now();
         let ends = judge::ends(&self.works.kafka, &self.stream, isolation).await?;
         self.works.remember_ends(&self.stream, ends, asked);
+        let known = self.log_start;
         self.heed_ends()?;
-        if self.log_start > self.checkpoint.committed() {
+        // At once only where this answer changes what is to be done: while a plan that lost a part is open, its fault
+        // comes again and again.
+        if self.log_start > known && self.log_start > self.checkpoint.committed() {
             return Err(Trouble::Anew);
         }
         let is_there = judge::judge(self.checkpoint.next, ends) == Verdict::Readable;
