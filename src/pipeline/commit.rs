@@ -14,12 +14,16 @@ use crate::checkpoint::{Checkpoint, Lineage, Planned, Refusal, StoreError, Swap}
 impl StreamTask {
     pub(super) async fn load(&mut self) -> Result<(), Trouble> {
         let found = self.works.store.load(&self.stream).await?;
+        let before = self.checkpoint.next;
         self.checkpoint = found.ok_or_else(|| {
             Trouble::stop(
                 format!("{}: its checkpoint is gone", self.stream),
                 "`landfall rebuild` makes it again from the lake's file names",
             )
         })?;
+        if self.checkpoint.next != before {
+            self.moved = Some(Instant::now());
+        }
         self.looked.clear();
         self.lineages.clear();
         self.works.board.checkpoint(&self.checkpoint);

@@ -138,7 +138,7 @@ impl StreamTask {
             learned: Learned::default(),
             lineages: BTreeMap::new(),
             log_start: 0,
-            moved: None,
+            moved: Some(Instant::now()),
             truncated_since: None,
             stuck: None,
             faults: Faults::default(),
@@ -178,8 +178,16 @@ impl StreamTask {
         }
         let there = self.target.is_some_and(|target| self.checkpoint.next >= target);
         // A log that ends below `next` may have lost records: that is judged before anything is called done.
-        let sound = self.truncated_since.is_none();
+        let sound = self.truncated_since.is_none() && !self.seems_short();
         (there && idle && sound && self.checkpoint.planned.is_empty()).then_some(Outcome::Done)
+    }
+
+    /// The newest answer says that the log ends below `next`, be it an old one.
+    fn seems_short(&self) -> bool {
+        let Checkpoint { genesis, next, accepted_cut, .. } = self.checkpoint;
+        let ends = self.works.ends_of(&self.stream);
+        let short = ends.is_some_and(|(ends, _)| ends.start <= next && ends.end < next);
+        short && next > genesis && !ends.is_some_and(|(ends, _)| accepted_cut.is_some_and(|cut| cut <= ends.end))
     }
 
     /// A worker has something to say.

@@ -235,8 +235,9 @@ impl StreamTask {
             self.truncated_since = None;
             return Ok(());
         }
-        let since = *self.truncated_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= self.works.truncation_wait {
+        // Between two answers, not since one: who does not answer any more proves nothing.
+        let since = *self.truncated_since.get_or_insert(asked);
+        if asked.saturating_duration_since(since) >= self.works.truncation_wait {
             let open: Vec<Span> = self.checkpoint.planned.iter().map(Planned::span).collect();
             return Err(judge::truncated_stop(&self.stream, expected, end, &open));
         }
