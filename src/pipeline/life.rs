@@ -83,6 +83,8 @@ impl StreamTask {
         tokio::select! {
             () = tokio::time::sleep(ambient::jitter(pause)) => {}
             _ = self.phase.changed() => {}
+            // The answer tells the operator what became of it; the stream begins again either way.
+            Some(nudge) = self.nudges.recv() => drop(self.nudged(nudge).await),
         }
     }
 

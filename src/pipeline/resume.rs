@@ -1,5 +1,6 @@
 //! Plans that were found, and offsets that Kafka does not have.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use landfall_lake::fault;
@@ -66,7 +67,7 @@ impl StreamTask {
         let next = self.checkpoint.next;
         let there = self.target.is_some_and(|target| next >= target);
         let reads_on = self.readings.values().any(|under| under.plan.is_none());
-        let is_full = self.unlanded.load(std::sync::atomic::Ordering::Acquire) >= self.most_open_plans();
+        let is_full = self.unlanded.load(Ordering::Acquire) >= self.most_open_plans();
         if there || reads_on || is_full || self.works.is_draining() || !self.heard.is_empty() {
             return Ok(());
         }
@@ -100,6 +101,8 @@ impl StreamTask {
         let head = Head { stream: self.stream.clone(), from: plan.span.from, layout: plan.layout.clone() };
         let writer = self.works.sink.begin(&head)?;
         let sealed = writer.seal(&Facts { span: plan.span, gaps })?;
+        // Counted as a batch that a worker has sealed: it is counted down when it has landed.
+        self.unlanded.fetch_add(1, Ordering::AcqRel);
         self.start_landing(plan.span, sealed, None).await
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Worker {
 
 const POLL: Duration = Duration::from_millis(20);
 const IDLE_POLL: Duration = Duration::from_millis(100);
+/// How long after a client that could not be made another is tried.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often the ages of batches are looked at.
 const AGING: Duration = Duration::from_millis(50);
 
@@ -228,9 +230,27 @@ impl Worker {
         for slot in slots {
             self.void(slot, ReadFault::Client(KafkaError::Other(why.clone())));
         }
-        match (self.another)() {
-            Ok(reader) => self.reader = reader,
-            Err(error) => tracing::error!("and no other can be made: {error}"),
+        // Without another one nothing can be read: until there is one, whoever asks is told.
+        loop {
+            match (self.another)() {
+                Ok(reader) => {
+                    self.reader = reader;
+                    return;
+                }
+                Err(error) => tracing::error!("and no other can be made yet: {error}"),
+            }
+            std::thread::sleep(AGAIN);
+            loop {
+                match self.orders.try_recv() {
+                    Ok(Order::Read(reading)) => {
+                        let (at, why) = (reading.start_at, KafkaError::Other(why.clone()));
+                        reading.report(Told::Fault { at, fault: ReadFault::Client(why) });
+                    }
+                    Ok(Order::Drop(_)) => {}
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
         }
     }
 

@@ -93,7 +93,8 @@ async fn converse(mut connection: UnixStream, lock: &StateLock, handler: &dyn Ha
         };
         let mut text = serde_json::to_vec(&Answer { landfall: VERSION, response })?;
         text.push(b'\n');
-        writer.write_all(&text).await?;
+        // Who asks and never reads does not keep the answer for ever.
+        tokio::time::timeout(IDLE, writer.write_all(&text)).await??;
         if line.last() != Some(&b'\n') {
             return Ok(());
         }
