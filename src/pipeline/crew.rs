@@ -137,6 +137,7 @@ impl Crew {
             orders: inbox,
             drafts: BTreeMap::new(),
             next_slot: 0,
+            spare: Vec::new(),
             aged: Instant::now(),
         };
         let thread = std::thread::Builder::new()

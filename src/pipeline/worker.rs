@@ -37,6 +37,8 @@ pub(super) struct Worker {
     pub orders: Receiver<Order>,
     pub drafts: BTreeMap<Slot, Draft>,
     pub next_slot: Slot,
+    /// Slots that were given free: the reader's table is as long as the largest slot.
+    pub spare: Vec<Slot>,
     pub aged: Instant,
 }
 
@@ -94,8 +96,10 @@ impl Worker {
     fn obey(&mut self, order: Order, wave: &mut Vec<Start>) {
         match order {
             Order::Read(reading) => {
-                let slot = self.next_slot;
-                self.next_slot = self.next_slot.wrapping_add(1);
+                let slot = self.spare.pop().unwrap_or_else(|| {
+                    self.next_slot += 1;
+                    self.next_slot - 1
+                });
                 wave.push(Start {
                     slot,
                     topic: reading.head.stream.topic.as_str().into(),
@@ -258,7 +262,11 @@ impl Worker {
         if let Err(error) = self.reader.release(&[slot]) {
             tracing::debug!("releasing a partition: {error}");
         }
-        self.drafts.remove(&slot)
+        let freed = self.drafts.remove(&slot);
+        if freed.is_some() {
+            self.spare.push(slot);
+        }
+        freed
     }
 
     /// Ages fire without a further record.
