@@ -12,7 +12,8 @@ use landfall::Landfall;
 use landfall::supervisor::{Mode, RunError};
 use landfall_sink::arrow::array::RecordBatch;
 use landfall_sink::{
-    BatchWriter, Collected, CollectingWriter, Head, Isolation, Landed, Layout, Plan, Sink, SinkError, Span, Stream,
+    BatchWriter, Collected, CollectingWriter, Facts, Head, Isolation, Landed, Layout, Plan, SealedBatch, Sink, SinkError,
+    Span, Stream, Weight,
 };
 
 use crate::rig::{Producer, Record, Scene};
@@ -27,6 +28,16 @@ async fn open(scene: &Scene, dir: &Path) -> Landfall {
 
 fn in_a_runtime<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+fn layout(landfall: &Landfall, format: &str) -> Layout {
+    Layout {
+        lake: landfall.lake_id().to_owned(),
+        format: format.into(),
+        extension: "none".into(),
+        path: "{topic}/{partition}".into(),
+        isolation: Isolation::ReadCommitted,
+    }
 }
 
 /// A sink that lets nothing land, in one of two ways.
@@ -78,14 +89,7 @@ fn ends_with(panics: bool, stem: &str) -> String {
     scene.fill(20);
     let error = in_a_runtime(async {
         let landfall = open(&scene, scene.dir().join("embedded").as_path()).await;
-        let layout = Layout {
-            lake: landfall.lake_id().to_owned(),
-            format: "hopeless".into(),
-            extension: "none".into(),
-            path: "{topic}/{partition}".into(),
-            isolation: Isolation::ReadCommitted,
-        };
-        let (layout, fenced) = (Arc::new(layout), Arc::new(Fenced));
+        let (layout, fenced) = (Arc::new(layout(&landfall, "hopeless")), Arc::new(Fenced));
         let sink = Arc::new(Hopeless { layout, fenced, panics, begun: AtomicBool::new(false) });
         landfall.run_sink(sink, Mode::Once, pending()).await.expect_err("nothing landed")
     });
@@ -134,4 +138,113 @@ fn for_each_batch_ends_batches_where_memory_is_short() {
         tokio::time::timeout(Duration::from_secs(60), run).await.expect("batches end").expect("and land");
     });
     assert!(most.load(Ordering::Acquire) <= 100, "no batch is of two partitions");
+}
+
+/// Partition 0 stops at its first batch, while the worker seals the second one, which is large and slow.
+struct Heavy {
+    layout: Arc<Layout>,
+    /// Rows of partition 1 that have landed.
+    landed: Arc<AtomicUsize>,
+}
+
+struct HeavyBatch {
+    head: Head,
+    rows: usize,
+    landed: Arc<AtomicUsize>,
+}
+
+impl HeavyBatch {
+    fn is_late(&self) -> bool {
+        self.head.stream.partition == 0 && self.head.from > 0
+    }
+}
+
+impl BatchWriter for HeavyBatch {
+    fn write(&mut self, rows: &RecordBatch) -> Result<(), SinkError> {
+        self.rows += rows.num_rows();
+        Ok(())
+    }
+
+    fn weight(&self) -> Weight {
+        Weight { memory: 0, size: 1, rows: self.rows as u64 }
+    }
+
+    fn relieve(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn seal(self: Box<Self>, _: &Facts) -> Result<Box<dyn SealedBatch>, SinkError> {
+        if self.is_late() {
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl SealedBatch for HeavyBatch {
+    fn memory(&self) -> usize {
+        if self.is_late() { 16 << 20 } else { 0 }
+    }
+
+    async fn land(&mut self, plan: &Plan) -> Result<Landed, SinkError> {
+        if plan.stream.partition == 0 {
+            return Err(SinkError::Conflict("somebody else's file".into()));
+        }
+        self.landed.fetch_add(self.rows, Ordering::AcqRel);
+        let (stream, span, rows) = (plan.stream.clone(), plan.span, self.rows as u64);
+        Ok(Landed { stream, span, rows, bytes: 1, gaps: Vec::new(), name: plan.file() })
+    }
+}
+
+#[async_trait]
+impl Sink for Heavy {
+    fn layout(&self) -> Arc<Layout> {
+        self.layout.clone()
+    }
+
+    fn begin(&self, head: &Head) -> Result<Box<dyn BatchWriter>, SinkError> {
+        Ok(Box::new(HeavyBatch { head: head.clone(), rows: 0, landed: self.landed.clone() }))
+    }
+
+    async fn standing(&self, _: &Plan) -> Result<Option<Landed>, SinkError> {
+        Ok(None)
+    }
+
+    async fn landed<'a>(
+        &'a self,
+        _: &'a Layout,
+        _: &'a Stream,
+        _: i64,
+    ) -> Result<BoxStream<'a, Result<Landed, SinkError>>, SinkError> {
+        Ok(futures::stream::empty().boxed())
+    }
+}
+
+/// The memory of a batch that nobody wants any more is free for the others.
+#[test]
+fn a_stream_that_stopped_keeps_no_memory() {
+    let scene = Scene::new("stopped", 2);
+    let producer = scene.producer();
+    producer.fill(&scene.topic, 0, 0..20);
+    let landed = Arc::new(AtomicUsize::new(0));
+    in_a_runtime(async {
+        let dir = scene.dir().join("embedded");
+        let builder = Landfall::builder().topic(&scene.topic).property("bootstrap.servers", &scene.bootstrap);
+        let builder = builder.lake(&format!("file://{}", dir.join("lake").display())).state(dir.join("state"));
+        let builder = builder.workers(1).memory(16 << 20).max_age(Duration::from_millis(500)).max_records(10);
+        std::fs::create_dir_all(dir.join("lake")).expect("a lake");
+        let landfall = builder.open().await.expect("landfall");
+        let layout = Arc::new(layout(&landfall, "heavy"));
+        let enough = async {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            producer.fill(&scene.topic, 1, 0..20);
+            while landed.load(Ordering::Acquire) < 20 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let sink = Arc::new(Heavy { layout, landed: landed.clone() });
+        let run = landfall.run_sink(sink, Mode::Forever, enough);
+        tokio::time::timeout(Duration::from_secs(40), run).await.expect("the other partition lands").expect("stopped");
+    });
 }

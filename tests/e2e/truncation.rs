@@ -154,7 +154,7 @@ fn a_later_leader_while_it_runs(broker: &Broker) {
 fn the_pieces_of_a_backlog_know_the_epoch_before_them() {
     let mut scene = Scene::new("pieces", 1);
     scene.fill(20_000);
-    scene.landfall.configure(&Settings { max_size: "96KiB", max_age: "10s", ..scene.settings() });
+    scene.landfall.configure(&scene.settings().max_records(1000));
     let dead = scene.landfall.at("pipeline.after_commit", 6, "kill").once();
     assert!(dead.killed(), "{}", dead.stderr);
     let store = SledStore::open_existing(&scene.landfall.state()).expect("readable").expect("a store");
