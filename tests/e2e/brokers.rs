@@ -70,6 +70,32 @@ fn a_broker_that_is_away_is_waited_for_and_once_gives_up() {
     scene.finish(&scene.settings());
 }
 
+/// What has landed is announced every five seconds; here that falls due while no broker answers, and the one
+/// that held the group comes back while the announcement is waited for.
+#[test]
+fn an_announcement_that_is_due_while_the_broker_is_away_comes_later() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "announce", 1, &[]);
+    scene.fill(10);
+    scene.landfall.configure(&scene.settings().group("lake-monitor"));
+    let mut running = scene.landfall.run();
+    scene.until_landed(Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(4).saturating_sub(running.age()));
+    broker.kill();
+    std::thread::sleep(Duration::from_millis(8500));
+    broker.restart();
+    let until = Instant::now() + Duration::from_secs(25);
+    while Instant::now() < until {
+        assert!(!running.has_ended(), "it ended by itself:\n{}", running.errors());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(scene.admin.committed("lake-monitor", &scene.topic, 0), Some(10), "{}", running.errors());
+    scene.fill_from(10, 10);
+    scene.until_landed(Duration::from_secs(30));
+    running.terminate(Duration::from_secs(20)).expect_code(0);
+    assert_eq!(scene.admin.committed("lake-monitor", &scene.topic, 0), Some(20));
+}
+
 /// The first signal finishes what is under way; where that waits for a broker, the second need not.
 #[test]
 fn a_second_signal_does_not_wait_for_a_broker_that_hangs() {
