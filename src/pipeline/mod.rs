@@ -139,9 +139,13 @@ impl StreamTask {
     /// From the checkpoint to the first trouble.
     async fn session(&mut self) -> Result<Outcome, Trouble> {
         self.load().await?;
-        self.works.identity.verify(&self.stream, self.checkpoint.adopted_topic_id.as_deref()).await?;
+        self.works.take_doubt(&self.stream);
+        self.same_topic().await?;
         loop {
-            self.heed_ends()?;
+            if self.works.take_doubt(&self.stream) {
+                self.same_topic().await?;
+            }
+            self.heed_ends().await?;
             if self.works.is_draining() {
                 self.stop_reading_ahead();
             }
@@ -160,6 +164,12 @@ impl StreamTask {
                 () = tokio::time::sleep(tick) => {}
             }
         }
+    }
+
+    /// Offsets of a topic that was deleted, or made again, mean nothing: compared before anything is concluded
+    /// from what its log holds.
+    pub(super) async fn same_topic(&self) -> Result<(), Trouble> {
+        self.works.identity.verify(&self.stream, self.checkpoint.adopted_topic_id.as_deref()).await
     }
 
     fn is_over(&self) -> Option<Outcome> {

@@ -46,6 +46,7 @@ impl StreamTask {
         let gap = Span::new(span.from, self.log_start.min(span.until));
         let gaps = if gap.is_empty() { Vec::new() } else { vec![gap] };
         if !gaps.is_empty() && self.works.on_gap == OnGap::Fail {
+            self.same_topic().await?;
             return Err(judge::gap_stop(&self.stream, gap));
         }
         if gap == span {
@@ -85,6 +86,7 @@ impl StreamTask {
 
     /// `[next, log start)` is one plan, of no row.
     async fn plan_gap(&mut self, gap: Span) -> Result<(), Trouble> {
+        self.same_topic().await?;
         if self.works.on_gap == OnGap::Fail {
             return Err(judge::gap_stop(&self.stream, gap));
         }
@@ -181,7 +183,7 @@ impl StreamTask {
         let asked = Instant::now();
         let ends = judge::ends(&self.works.kafka, &self.stream, isolation).await?;
         self.works.remember_ends(&self.stream, ends, asked);
-        self.heed_ends()?;
+        self.heed_ends().await?;
         if self.log_start > self.checkpoint.committed() {
             return Err(Trouble::Anew);
         }
@@ -190,6 +192,7 @@ impl StreamTask {
             && is_there
             && self.faults >= SAME_FAULT
         {
+            self.same_topic().await?;
             // Both ends say that it is there, and still it is refused: the epoch does not fit.
             return Err(Trouble::stop(
                 format!("{}: the log before offset {at} is not the one that was read: {message}", self.stream),
@@ -204,7 +207,7 @@ impl StreamTask {
     }
 
     /// Compares the newest known ends of the partition with where this stream has got to.
-    pub(super) fn heed_ends(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn heed_ends(&mut self) -> Result<(), Trouble> {
         let Some((ends, asked)) = self.works.ends_of(&self.stream) else { return Ok(()) };
         self.log_start = self.log_start.max(ends.start);
         let expected = self.checkpoint.next;
@@ -225,6 +228,7 @@ impl StreamTask {
         }
         let since = *self.truncated_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.works.truncation_wait {
+            self.same_topic().await?;
             let open: Vec<Span> = self.checkpoint.planned.iter().map(Planned::span).collect();
             return Err(judge::truncated_stop(&self.stream, expected, end, &open));
         }

@@ -1,6 +1,6 @@
 //! Finding topics and partitions, and giving birth to streams that landfall meets for the first time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
@@ -59,6 +59,7 @@ impl Run {
         let found = blocking(&self.works.kafka, move |kafka| kafka.topics(&selection, ASK)).await?;
         self.note_patterns(cluster, &found).await?;
         let (mut fresh, mut later) = (Vec::new(), None);
+        let (mut there, mut unclear) = (BTreeSet::new(), BTreeSet::new());
         for topic in found {
             match &topic.problem {
                 Some(KafkaError::Missing(_)) => {
@@ -67,15 +68,18 @@ impl Run {
                 }
                 Some(error) if error.is_permanent() => {
                     self.refuse_topic(&topic.name, error.to_string(), GRANT);
+                    unclear.insert(topic.name);
                     continue;
                 }
                 Some(error) => {
                     later.get_or_insert(RunError::Kafka(error.clone()));
+                    unclear.insert(topic.name);
                     continue;
                 }
                 None => {}
             }
             self.missing.remove(&topic.name);
+            there.insert(topic.name.clone());
             if self.would_hide(&topic.name) {
                 continue;
             }
@@ -84,12 +88,25 @@ impl Run {
                 fresh.push(topic);
             }
         }
-        if fresh.is_empty() {
+        self.doubt(|stream| !there.contains(&stream.topic) && !unclear.contains(&stream.topic));
+        // Also of those that are known: one that was made again has offsets that mean other records.
+        let known = self.known.values().map(|stream| &stream.topic).filter(|topic| there.contains(*topic));
+        let names: BTreeSet<&String> = fresh.iter().map(|topic| &topic.name).chain(known).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        if names.is_empty() {
             return later.map_or(Ok(()), Err);
         }
-        let names: Vec<String> = fresh.iter().map(|topic| topic.name.clone()).collect();
         let ids = blocking(&self.works.kafka, move |kafka| kafka.topic_ids(&names)).await?;
+        let is_another = |stream: &Stream| match (ids.get(&stream.topic), &stream.topic_id) {
+            (Some(TopicId::Id(now)), Some(planned)) => now != planned,
+            (Some(TopicId::Missing), _) => true,
+            _ => false,
+        };
+        self.doubt(is_another);
         for topic in fresh {
+            if self.known.values().any(|stream| stream.topic == topic.name && is_another(stream)) {
+                continue;
+            }
             let id = ids.get(&topic.name).cloned().unwrap_or(TopicId::Missing);
             match self.start_topic(cluster, &topic, id).await {
                 Ok(()) => {}
@@ -103,6 +120,11 @@ impl Run {
             }
         }
         later.map_or(Ok(()), Err)
+    }
+
+    /// These streams compare their topic with the one that is there.
+    fn doubt(&self, is_doubtful: impl Fn(&Stream) -> bool) {
+        self.known.values().filter(|stream| is_doubtful(stream)).for_each(|stream| self.works.doubt(stream));
     }
 
     /// A topic whose files would stand where landfall keeps its own. A name in the configuration is refused
@@ -138,7 +160,9 @@ impl Run {
 
     /// Waited for; with `--once` it is an error, after the others have landed.
     fn missing(&mut self, topic: &TopicMeta) {
-        if self.missing.insert(topic.name.clone()) && self.mode == Mode::Forever {
+        let known = self.known.values().any(|stream| stream.topic == topic.name);
+        // One that was there before stops its streams, which say so.
+        if self.missing.insert(topic.name.clone()) && self.mode == Mode::Forever && !known {
             tracing::warn!("topic {} does not exist; waiting until it is created", topic.name);
         }
     }

@@ -169,6 +169,7 @@ impl Run {
             phase,
             truncation_wait: plant.truncation_wait,
             ends: Mutex::default(),
+            doubts: Mutex::default(),
             layouts: Mutex::default(),
             announce,
             fatal,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::rig::{Admin, Broker, Cluster, Findings, Journal, Record, Scene, Settings, all, fresh, segment, wait_until};
+use crate::rig::{Admin, Broker, Cluster, Findings, Journal, Producer, Record, Scene, Settings, all, fresh, segment, wait_until};
 
 #[test]
 fn a_broker_restarted_in_the_middle_loses_nothing() {
@@ -94,6 +94,36 @@ fn an_announcement_that_is_due_while_the_broker_is_away_comes_later() {
     scene.until_landed(Duration::from_secs(30));
     running.terminate(Duration::from_secs(20)).expect_code(0);
     assert_eq!(scene.admin.committed("lake-monitor", &scene.topic, 0), Some(20));
+}
+
+/// Where a stream is idle and nothing is fetched, its topic is compared all the same: a log that is gone, or is
+/// shorter than it was, is no truncation when the topic is not the one that was read.
+#[test]
+fn a_topic_that_was_deleted_or_made_again_is_not_called_truncated() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "made-again", 1, &[]);
+    let deleted = fresh("deleted");
+    scene.admin.create(&deleted, 1, &[]);
+    scene.fill(50);
+    scene.producer().fill(&deleted, 0, 0..50);
+    scene.landfall.configure(&Settings::new(&broker.bootstrap(), &[&scene.topic, &deleted]));
+    let running = scene.landfall.run();
+    scene.until_landed(Duration::from_secs(30));
+    broker.stop();
+    broker.restart();
+    let admin = Admin::of(&broker);
+    admin.delete(&deleted);
+    admin.recreate(&scene.topic, 1);
+    Producer::new(&broker.bootstrap(), &Journal::new()).fill(&scene.topic, 0, 500..505);
+    let gone = format!("topic {deleted} does not exist any more");
+    let another = format!("topic {} was re-created", scene.topic);
+    wait_until("both say so", Duration::from_secs(45), || {
+        let errors = running.errors();
+        errors.contains(&gone) && errors.contains(&another)
+    });
+    let ended = running.terminate(Duration::from_secs(20)).expect_code(0);
+    assert!(!ended.stderr.contains("truncated"), "{}", ended.stderr);
+    assert_eq!(scene.look().rows, 100, "nothing of the new topic");
 }
 
 /// The first signal finishes what is under way; where that waits for a broker, the second need not.
