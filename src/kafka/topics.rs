@@ -149,6 +149,11 @@ impl Kafka {
         Ok(topics.into_values().collect())
     }
 
+    /// Whether a broker answers at all; `topic` only keeps the answer short.
+    pub fn is_answered(&self, topic: Option<&str>, timeout: Duration) -> Result<(), KafkaError> {
+        self.metadata(topic, timeout).map(drop)
+    }
+
     /// What the brokers know of one topic, or of all.
     pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Vec<Known>, KafkaError> {
         self.client().forget_troubles();
@@ -208,8 +213,8 @@ impl Kafka {
                 Err(error) => return Err(error),
             }
         }
-        // A broker that answers other questions but never this one has no topic ids (librdkafka's
-        // in-process broker). One that has answered before is only slow.
+        // A broker that answers other questions but never this one has no topic ids. One that has answered
+        // before is only slow.
         self.metadata(topics.first().map(String::as_str), DESCRIBE_WAIT)?;
         match last {
             Some(error) if self.inner.ids_were_seen.load(Ordering::Relaxed) => Err(error),

@@ -46,6 +46,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a stream looks whether its backlog should be shared, or its log was truncated.
 const TICK: Duration = Duration::from_millis(100);
 const IDLE_TICK: Duration = Duration::from_secs(2);
+/// A session that went so long without trouble goes on.
+const SETTLED: Duration = Duration::from_secs(1);
 /// A batch that is corrupt, or an epoch that does not fit, this often in a row is not a passing fault.
 const SAME_FAULT: u32 = 5;
 
@@ -92,6 +94,8 @@ pub struct StreamTask {
     /// When `next` last moved in this process.
     moved: Option<Instant>,
     truncated_since: Option<Instant>,
+    /// When this session began.
+    began: Instant,
     /// Since when `--once` makes no progress.
     stuck: Option<Instant>,
     faults: u32,
@@ -131,6 +135,7 @@ impl StreamTask {
             log_start: 0,
             moved: None,
             truncated_since: None,
+            began: Instant::now(),
             stuck: None,
             faults: 0,
         }
@@ -138,6 +143,7 @@ impl StreamTask {
 
     /// From the checkpoint to the first trouble.
     async fn session(&mut self) -> Result<Outcome, Trouble> {
+        self.began = Instant::now();
         self.load().await?;
         self.works.take_doubt(&self.stream);
         self.same_topic().await?;

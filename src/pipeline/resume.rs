@@ -8,7 +8,7 @@ use landfall_sink::{Facts, Head, Plan, SinkError, Span};
 use super::judge::{self, Verdict};
 use super::reading::{ReadFault, Reading, Steer};
 use super::works::OnGap;
-use super::{SAME_FAULT, StreamTask, Trouble, UnderWay};
+use super::{SAME_FAULT, SETTLED, StreamTask, Trouble, UnderWay};
 use crate::checkpoint::Planned;
 use crate::kafka::Fault;
 use crate::status::Activity;
@@ -217,6 +217,9 @@ impl StreamTask {
         }
         let Verdict::Truncated { end } = judge::judge(expected, ends) else {
             self.truncated_since = None;
+            if asked > self.began && self.began.elapsed() >= SETTLED && self.landing.is_empty() {
+                self.works.board.goes_on(&self.stream);
+            }
             return Ok(());
         };
         if self.checkpoint.accepted_cut.is_some_and(|cut| cut <= end) {

@@ -65,7 +65,7 @@ impl Works {
 
     pub fn remember_ends(&self, stream: &Stream, ends: Ends, asked: Instant) {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone(), (ends, asked));
-        self.board.ends(stream, ends.end, None);
+        self.board.ends(stream, ends.end);
     }
 
     /// There is a sign that the stream's topic is not the one that was planned.

@@ -100,6 +100,8 @@ struct Run {
     stopped: Vec<(Stream, String, String)>,
     /// Streams that were asked to end before they were at their target.
     unfinished: usize,
+    /// The topics could not be asked for, and that was said.
+    looked_in_vain: bool,
 }
 
 /// Lands until `stop` is ready, or, with [`Mode::Once`], until every stream is where it was to get.
@@ -185,6 +187,7 @@ impl Run {
             patterns: BTreeMap::new(),
             stopped: Vec::new(),
             unfinished: 0,
+            looked_in_vain: false,
         })
     }
 
@@ -198,12 +201,17 @@ impl Run {
         loop {
             match self.discover(cluster).await {
                 Ok(()) if self.mode == Mode::Once => break,
-                Ok(()) => {}
+                Ok(()) => self.looked_in_vain = false,
                 Err(RunError::Kafka(error)) if error.is_permanent() => return Err(error.into()),
                 Err(RunError::Kafka(error)) if self.mode == Mode::Once && began.elapsed() > PATIENCE => {
                     return Err(RunError::Unreachable(error.to_string()));
                 }
-                Err(RunError::Kafka(error)) => tracing::warn!("looking for topics: {error}; asking again"),
+                Err(RunError::Kafka(error)) => {
+                    let told = std::mem::replace(&mut self.looked_in_vain, true);
+                    if !told && !self.works.board.are_brokers_away() {
+                        tracing::warn!("looking for topics: {error}; asking again");
+                    }
+                }
                 Err(RunError::Origin(error)) if error.is_transient() => tracing::warn!("{error}; trying again"),
                 Err(error) => return Err(error),
             }

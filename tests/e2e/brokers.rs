@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::rig::{Admin, Broker, Cluster, Findings, Journal, Producer, Record, Scene, Settings, all, fresh, segment, wait_until};
+use crate::rig::{
+    Admin, Broker, Cluster, Findings, Journal, Producer, Record, Scene, Settings, all, fresh, segment, wait_until,
+};
 
 #[test]
 fn a_broker_restarted_in_the_middle_loses_nothing() {
@@ -124,6 +126,37 @@ fn a_topic_that_was_deleted_or_made_again_is_not_called_truncated() {
     let ended = running.terminate(Duration::from_secs(20)).expect_code(0);
     assert!(!ended.stderr.contains("truncated"), "{}", ended.stderr);
     assert_eq!(scene.look().rows, 100, "nothing of the new topic");
+}
+
+/// Where no broker answers, an idle stream waits like any other, and that is said once, as is the end of it.
+#[test]
+fn streams_wait_while_no_broker_answers_and_it_is_said_once() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "waits", 4, &[]);
+    scene.fill(10);
+    let running = scene.landfall.run();
+    scene.until_landed(Duration::from_secs(30));
+    let states = |wanted: &str| {
+        let status = ["status", "landfall.toml", "--output", "json"];
+        let status = scene.landfall.command(&status).expect_code(0).stdout;
+        status.matches(&format!("\"state\":\"{wanted}\"")).count()
+            + status.matches(&format!("\"state\": \"{wanted}\"")).count()
+    };
+    wait_until("they are idle", Duration::from_secs(20), || states("idle") == 4);
+    broker.kill();
+    wait_until("they wait", Duration::from_secs(20), || states("waiting") == 4);
+    // Long enough for every question that is asked again and again to have failed.
+    std::thread::sleep(Duration::from_secs(25));
+    let warned: Vec<String> =
+        running.errors().lines().filter(|line| line.contains(" WARN ")).map(str::to_owned).collect();
+    let of_brokers = warned.iter().filter(|line| !line.contains("announced")).count();
+    assert_eq!(of_brokers, 1, "{warned:#?}");
+    broker.restart();
+    wait_until("they go on", Duration::from_secs(60), || states("idle") == 4);
+    wait_until("it says so", Duration::from_secs(10), || running.errors().contains("the brokers answer again"));
+    scene.fill_from(10, 10);
+    scene.until_landed(Duration::from_secs(60));
+    running.terminate(Duration::from_secs(20)).expect_code(0);
 }
 
 /// The first signal finishes what is under way; where that waits for a broker, the second need not.
