@@ -18,7 +18,6 @@ use crate::status::Activity;
 
 /// How many streams are born or looked up at once.
 const SIDE_BY_SIDE: usize = 64;
-const SEE: &str = "nothing was changed: do as the message says, and start again";
 const GRANT: &str =
     "grant this principal READ and DESCRIBE on the topic, or take it out of kafka.topics, and start again";
 
@@ -111,7 +110,7 @@ impl Run {
             match self.start_topic(cluster, &topic, id).await {
                 Ok(()) => {}
                 Err(RunError::Origin(error)) if !error.is_transient() => {
-                    self.refuse_topic(&topic.name, error.to_string(), SEE);
+                    self.refuse_topic(&topic.name, error.to_string(), &way_out(&error));
                 }
                 Err(RunError::Kafka(error)) if error.is_permanent() => {
                     self.refuse_topic(&topic.name, error.to_string(), GRANT);
@@ -216,7 +215,7 @@ impl Run {
                 Err(error) if error.is_transient() => return Err(error.into()),
                 Err(error) => {
                     self.known.insert((stream.topic.clone(), stream.partition), stream.clone());
-                    self.refuse(stream.clone(), error.to_string(), SEE);
+                    self.refuse(stream.clone(), error.to_string(), &way_out(&error));
                 }
             }
         }
@@ -275,6 +274,11 @@ impl Run {
         let isolation = self.plant.sink.layout().isolation;
         Ok(super::ends::ask(&self.works.kafka, streams, isolation).await?)
     }
+}
+
+fn way_out(error: &OriginError) -> String {
+    let told = error.way_out().map(|text| format!("{text}; then start again"));
+    told.unwrap_or_else(|| "nothing was changed: do as the message says, and start again".into())
 }
 
 /// For people who look into the lake.
