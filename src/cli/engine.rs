@@ -110,10 +110,14 @@ impl From<KafkaError> for Failure {
 impl From<OriginError> for Failure {
     fn from(error: OriginError) -> Failure {
         match error {
-            OriginError::OtherOwner { .. } | OriginError::WrongLake { .. } => Failure::new(Exit::Owned, error),
             OriginError::Store(error) => error.into(),
             OriginError::Lake(error) => error.into(),
-            _ => Failure::new(Exit::Failure, error),
+            OriginError::Sink(error) => error.into(),
+            error => {
+                let is_owned = matches!(error, OriginError::OtherOwner { .. } | OriginError::WrongLake { .. });
+                let hint = error.way_out();
+                Failure { hint, ..Failure::new(if is_owned { Exit::Owned } else { Exit::Failure }, error) }
+            }
         }
     }
 }
@@ -123,13 +127,32 @@ impl From<RunError> for Failure {
         match error {
             RunError::Kafka(error) => error.into(),
             RunError::Origin(error) => error.into(),
-            RunError::Unreachable(_) => Failure::new(Exit::Unreachable, error)
-                .way_out("check bootstrap.servers in [kafka.properties], and whether the brokers run"),
-            RunError::StartBeyondEnd { .. } => Failure::new(Exit::Config, error),
-            RunError::Fatal(_) => Failure::new(Exit::Io, error),
-            RunError::Stopped(_) | RunError::MissingTopic { .. } | RunError::Interrupted { .. } => {
-                Failure::new(Exit::Failure, error)
+            error => {
+                let code = match &error {
+                    RunError::Unreachable(_) => Exit::Unreachable,
+                    RunError::Fatal(_) => Exit::Io,
+                    RunError::StartBeyondEnd { .. } => Exit::Config,
+                    _ => Exit::Failure,
+                };
+                Failure { hint: error.way_out(), ..Failure::new(code, error) }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_out_stands_beside_what_happened() {
+        let stream = landfall_sink::Stream { cluster: "c".into(), topic: "t".into(), topic_id: None, partition: 0 };
+        let stopped = RunError::Stopped(vec![(stream, "t/0: a gap".into(), "decide about it".into())]);
+        let missing = RunError::MissingTopics { topics: vec!["t".into()], stopped: Vec::new() };
+        let lost = OriginError::NoLake { lake: "file:///x".into() };
+        for failure in [Failure::from(stopped), Failure::from(missing), Failure::from(lost)] {
+            let hint = failure.hint.clone().unwrap_or_default();
+            assert!(!hint.is_empty() && !failure.what.contains(&hint), "{failure:?}");
         }
     }
 }

@@ -1,11 +1,17 @@
 //! Announcing what has landed to a consumer group, for lag monitors. It is never a position.
+//!
+//! Only a client whose `group.id` is that group can ask its coordinator by the calls that are used here. The
+//! admin API could for any group, but librdkafka aborts the process where the coordinator of such a request
+//! goes away at the wrong moment (librdkafka#3663, #4605): nothing here may go through it.
 #![allow(unsafe_code)]
 
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka_sys as sys;
 
-use super::native::{Event, c_string, describe, look_at_error};
+use super::native::{Client, Event, Queue, c_string, code, describe, millis};
 use super::partitions::{Partitions, Row, rows};
 use super::{Kafka, KafkaError};
 
@@ -19,7 +25,28 @@ pub struct Announced {
     pub metadata: String,
 }
 
+// The same functions as in the binding, but with the error code as the number that it is (see `native::code`).
+unsafe extern "C" {
+    #[link_name = "rd_kafka_commit_queue"]
+    fn commit_queue(
+        rk: *mut sys::rd_kafka_t,
+        offsets: *const sys::rd_kafka_topic_partition_list_t,
+        queue: *mut sys::rd_kafka_queue_t,
+        callback: *const c_void,
+        opaque: *mut c_void,
+    ) -> c_int;
+    #[link_name = "rd_kafka_committed"]
+    fn committed(
+        rk: *mut sys::rd_kafka_t,
+        partitions: *mut sys::rd_kafka_topic_partition_list_t,
+        timeout_ms: c_int,
+    ) -> c_int;
+}
+
 const WAIT: Duration = Duration::from_secs(10);
+/// How long an announcement waits inside librdkafka for a coordinator. Shorter than `WAIT`, so that it is never
+/// left behind to be sent by itself later.
+const COORDINATOR_WAIT: Duration = Duration::from_secs(6);
 
 impl Kafka {
     /// Writes offsets, each with the same text beside it. Refused by the coordinator while the group has
@@ -28,31 +55,31 @@ impl Kafka {
         if offsets.is_empty() {
             return Ok(());
         }
-        let group_c = c_string(group)?;
         let mut list = Partitions::with_capacity(offsets.len());
         for (topic, partition, offset) in offsets {
             list.add_with_metadata(&c_string(topic)?, *partition, *offset, metadata);
         }
         let what = format!("announcing to the consumer group {group}");
-        let operation = sys::RDKafkaAdminOp::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS;
-        let event = self.ask(&what, operation, None, None, WAIT, |rk, options, queue| {
-            // SAFETY: all are alive during the call; librdkafka copies the request, which is destroyed here.
-            unsafe {
-                let mut request = sys::rd_kafka_AlterConsumerGroupOffsets_new(group_c.as_ptr(), list.raw());
-                sys::rd_kafka_AlterConsumerGroupOffsets(rk, &mut request, 1, options, queue);
-                sys::rd_kafka_AlterConsumerGroupOffsets_destroy(request);
-            }
-        })?;
-        // SAFETY: the event is alive and is the answer to the call above.
-        let groups = unsafe {
-            let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event.raw());
-            let mut count = 0;
-            let groups = sys::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &mut count);
-            results(&event, groups, count, &what)?
+        let client = self.of_group(group)?;
+        let queue = Queue::new(&client);
+        // SAFETY: client, list and queue are alive during the call; librdkafka copies the list. Without a
+        // callback the answer comes to the queue as an event.
+        let asked =
+            unsafe { commit_queue(client.raw(), list.raw(), queue.raw(), std::ptr::null(), std::ptr::null_mut()) };
+        if asked != 0 {
+            return Err(KafkaError::sort(asked, format!("{what}: {}", describe(asked))));
+        }
+        let Some(event) = queue.event(WAIT) else {
+            return Err(no_coordinator(&client, &what, WAIT));
         };
-        match groups.into_iter().find(|row| row.code != 0) {
-            None => Ok(()),
-            Some(row) => Err(row_error(&what, &row)),
+        let refused = answered(&event).into_iter().find(|row| row.code != 0);
+        match (refused, event.error()) {
+            (Some(row), _) => Err(row_error(&what, &row)),
+            (None, None) => Ok(()),
+            (None, Some((code::WAIT_COORD | code::TIMED_OUT, _))) => {
+                Err(no_coordinator(&client, &what, COORDINATOR_WAIT))
+            }
+            (None, Some((code, text))) => Err(KafkaError::sort(code, format!("{what}: {text}"))),
         }
     }
 
@@ -61,65 +88,73 @@ impl Kafka {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let group_c = c_string(group)?;
         let mut list = Partitions::with_capacity(partitions.len());
         for (topic, partition) in partitions {
             list.add(&c_string(topic)?, *partition, i64::from(sys::RD_KAFKA_OFFSET_INVALID), None);
         }
         let what = format!("reading the offsets of the consumer group {group}");
-        let operation = sys::RDKafkaAdminOp::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
-        let event = self.ask(&what, operation, None, None, WAIT, |rk, options, queue| {
-            // SAFETY: as above.
-            unsafe {
-                let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(group_c.as_ptr(), list.raw());
-                sys::rd_kafka_ListConsumerGroupOffsets(rk, &mut request, 1, options, queue);
-                sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
-            }
-        })?;
-        // SAFETY: as above.
-        let found = unsafe {
-            let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.raw());
-            let mut count = 0;
-            let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
-            results(&event, groups, count, &what)?
-        };
-        found
-            .into_iter()
-            .map(|row| match row.code {
-                0 => Ok(Announced {
-                    offset: (row.offset >= 0).then_some(row.offset),
-                    topic: row.topic,
-                    partition: row.partition,
-                    metadata: row.metadata,
-                }),
-                _ => Err(row_error(&what, &row)),
-            })
-            .collect()
+        let client = self.of_group(group)?;
+        // SAFETY: client and list are alive; librdkafka works on a copy and writes what it found into the list.
+        let answer = unsafe { committed(client.raw(), list.raw(), millis(WAIT)) };
+        match answer {
+            0 => {}
+            code::TIMED_OUT | code::WAIT_COORD => return Err(no_coordinator(&client, &what, WAIT)),
+            code => return Err(KafkaError::sort(code, format!("{what}: {}", describe(code)))),
+        }
+        let found = list.rows().into_iter().map(|row| match row.code {
+            0 => Ok(Announced {
+                offset: (row.offset >= 0).then_some(row.offset),
+                topic: row.topic,
+                partition: row.partition,
+                metadata: row.metadata,
+            }),
+            _ => Err(row_error(&what, &row)),
+        });
+        found.collect()
+    }
+
+    /// The client that speaks for the group: made when it is first asked for, and kept. It never joins the
+    /// group, so it has no part in it but the name.
+    fn of_group(&self, group: &str) -> Result<Arc<Client>, KafkaError> {
+        let mut kept = self.group_client();
+        if let Some((name, client)) = kept.as_ref()
+            && name == group
+        {
+            client.forget_troubles();
+            return Ok(client.clone());
+        }
+        let properties = [
+            ("group.id", group.to_owned()),
+            // Not of a session, as there is none: it bounds how long a commit waits for a coordinator.
+            ("session.timeout.ms", COORDINATOR_WAIT.as_millis().to_string()),
+            ("max.poll.interval.ms", "300000".to_owned()),
+        ];
+        let settings = self.settings();
+        let client = Client::new(settings.conf(&properties)?, settings.brokers().to_owned())?;
+        *kept = Some((group.to_owned(), client.clone()));
+        Ok(client)
     }
 }
 
-/// The rows of all groups of an answer; an error of a group as a whole is the answer's.
-///
-/// # Safety
-/// `groups` is an array of `count` results that belong to `event`.
-unsafe fn results(
-    _event: &Event,
-    groups: *mut *const sys::rd_kafka_group_result_t,
-    count: usize,
-    what: &str,
-) -> Result<Vec<Row>, KafkaError> {
-    let mut all = Vec::new();
-    for at in 0..count {
-        // SAFETY: by contract; what is reached is copied.
-        unsafe {
-            let group = *groups.add(at);
-            if let Some((code, text)) = look_at_error(sys::rd_kafka_group_result_error(group)) {
-                return Err(KafkaError::sort(code, format!("{what}: {text}")));
-            }
-            all.extend(rows(sys::rd_kafka_group_result_partitions(group)));
+/// The partitions of the answer to a commit.
+fn answered(event: &Event) -> Vec<Row> {
+    // SAFETY: the event is alive; the list belongs to it and is copied, and is null where it has none.
+    unsafe { rows(sys::rd_kafka_event_topic_partition_list(event.raw())) }
+}
+
+/// No coordinator was found in time: why, where the client was told. That it may not use the group comes as an
+/// error of the consumer, not as the answer of a call.
+fn no_coordinator(client: &Arc<Client>, what: &str, waited: Duration) -> KafkaError {
+    let mut told = None;
+    if let Ok(queue) = Queue::of_consumer(client) {
+        while let Some(event) = queue.event(Duration::from_millis(1)) {
+            told = event.error().or(told);
         }
     }
-    Ok(all)
+    match told {
+        Some((code, text)) if code > 0 => KafkaError::sort(code, format!("{what}: {text}")),
+        _ => client.unreachable(what, waited),
+    }
 }
 
 fn row_error(what: &str, row: &Row) -> KafkaError {

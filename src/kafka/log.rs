@@ -55,6 +55,11 @@ pub(super) unsafe extern "C" fn librdkafka_log(
     };
     // Syslog's levels. What needs an operator is said by the engine itself, with topic and partition.
     match level {
+        // A connection that cannot be made, or is lost: one line for each attempt. That the brokers are away, and
+        // why, is said once.
+        _ if matches!(subject.as_str(), "FAIL" | "ERROR") => {
+            tracing::debug!(target: "librdkafka", subject, held_back, "{line}");
+        }
         0..=3 => tracing::warn!(target: "librdkafka", subject, held_back, "{line}"),
         4 => tracing::info!(target: "librdkafka", subject, held_back, "{line}"),
         5 | 6 => tracing::debug!(target: "librdkafka", subject, held_back, "{line}"),

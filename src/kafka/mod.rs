@@ -57,6 +57,8 @@ struct Inner {
     ids_were_seen: AtomicBool,
     /// Rounds in a row that no broker answered.
     ids_vain_rounds: AtomicUsize,
+    /// The client of the group that was last asked for, and its name.
+    group_client: Mutex<Option<(String, Arc<Client>)>>,
 }
 
 impl Kafka {
@@ -69,6 +71,7 @@ impl Kafka {
             ids_asked_in_vain: Mutex::new(None),
             ids_were_seen: AtomicBool::new(false),
             ids_vain_rounds: AtomicUsize::new(0),
+            group_client: Mutex::new(None),
         };
         Ok(Kafka { inner: Arc::new(inner) })
     }
@@ -98,12 +101,20 @@ impl Kafka {
         &self.inner.client
     }
 
+    fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    fn group_client(&self) -> MutexGuard<'_, Option<(String, Arc<Client>)>> {
+        self.inner.group_client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ids_asked_in_vain(&self) -> MutexGuard<'_, Option<Instant>> {
         self.inner.ids_asked_in_vain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one call of the admin API and waits for its answer. Such calls only read, or write group
-    /// offsets that can be written again, so an answer that is lost needs no reading back.
+    /// Makes one call of the admin API and waits for its answer. Such calls only read, so an answer that is
+    /// lost needs no reading back. None of them may be one that goes to a group's coordinator: see `group`.
     fn ask(
         &self,
         what: &str,

@@ -35,7 +35,8 @@ type Wanted = (String, i32, At);
 
 /// No leader, not the leader, and the codes of leader epochs that do not fit: all mean that what is known of
 /// the leader is old.
-const STALE_LEADER: &[i32] = &[5, 6, 74, 76];
+const STALE_LEADER: &[i32] = &[NO_LEADER, 6, 74, 76];
+const NO_LEADER: i32 = 5;
 
 /// An answer with its code.
 enum Found {
@@ -141,8 +142,7 @@ impl Kafka {
                 Err(KafkaError::Other(text)) if text.contains("No leaders found") => {
                     for at in round.values() {
                         let (topic, partition, _) = &wanted[*at];
-                        let text = format!("{topic}/{partition} has no leader, or does not exist");
-                        answers[*at] = Found::No(5, KafkaError::Unreachable(text));
+                        answers[*at] = Found::No(NO_LEADER, leaderless(topic, *partition));
                     }
                     continue;
                 }
@@ -186,13 +186,19 @@ fn listed(event: &Event) -> Result<Vec<(String, i32, Found)>, KafkaError> {
         for at in 0..count {
             let row = row(sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(at)));
             let answer = match row.code {
-                0 => Found::At(OffsetAt { offset: row.offset, epoch: row.epoch }),
+                0 if row.offset >= NO_SUCH_TIME => Found::At(OffsetAt { offset: row.offset, epoch: row.epoch }),
+                // librdkafka's word for "no offset", without an error: nobody was asked for this one.
+                0 => Found::No(NO_LEADER, leaderless(&row.topic, row.partition)),
                 code => Found::No(code, refusal(&row.topic, row.partition, code)),
             };
             answers.push((row.topic, row.partition, answer));
         }
     }
     Ok(answers)
+}
+
+fn leaderless(topic: &str, partition: i32) -> KafkaError {
+    KafkaError::Unreachable(format!("{topic}/{partition} has no leader, or does not exist"))
 }
 
 fn refusal(topic: &str, partition: i32, code: i32) -> KafkaError {

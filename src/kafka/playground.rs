@@ -1,7 +1,7 @@
 //! A Kafka inside this process, and a producer for it: for `landfall demo` and the examples.
 //!
 //! It is librdkafka's mock broker. It serves other processes on this machine, keeps only 5 MiB of each
-//! partition, knows no transactions and no topic ids, and has a new cluster id at every start.
+//! partition, knows no transactions, and has a new cluster id and new topic ids at every start.
 
 use std::sync::Arc;
 use std::time::Duration;

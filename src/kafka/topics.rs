@@ -151,6 +151,11 @@ impl Kafka {
         Ok(topics.into_values().collect())
     }
 
+    /// Whether a broker answers at all; `topic` only keeps the answer short.
+    pub fn is_answered(&self, topic: Option<&str>, timeout: Duration) -> Result<(), KafkaError> {
+        self.metadata(topic, timeout).map(drop)
+    }
+
     /// What the brokers know of one topic, or of all.
     pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Vec<Known>, KafkaError> {
         self.client().forget_troubles();

@@ -1,4 +1,4 @@
-//! Why a lake, a store and a topic do not fit together; each message ends with the way out.
+//! Why a lake, a store and a topic do not fit together; each says what happened, and beside it the way out.
 
 use landfall_lake::LakeError;
 use landfall_sink::{SinkError, Span, Stream};
@@ -9,41 +9,33 @@ use crate::checkpoint::{Refusal, StoreError};
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
     /// Another checkpoint store owns the lake.
-    #[error(
-        "lake {lake} belongs to another checkpoint store: {owner}.{hint} If every process of that owner has ended and \
-         stays ended, `landfall rebuild` makes this store the owner (with --take-over, where the other one stood in another \
-         place)"
-    )]
+    #[error("lake {lake} belongs to another checkpoint store: {owner}.{hint}")]
     OtherOwner { lake: String, owner: Box<Owner>, hint: String },
 
     /// The store was used with another lake than the one that is there.
     #[error(
         "lake {lake} is not the one that this checkpoint store was used with: the store remembers lake id \
-         {remembered}, {shown}. Is the disk mounted, is it the right bucket? Nothing was written; mount the old lake, \
-         or give the new one a checkpoint store of its own"
+         {remembered}, {shown}. Nothing was written"
     )]
     WrongLake { lake: String, remembered: String, shown: String },
 
     /// Nothing there shows that landfall ever used this place.
-    #[error("{lake} is no lake of landfall: there is no object below _landfall/owner/. Is the address right?")]
+    #[error("{lake} is no lake of landfall: there is no object below _landfall/owner/")]
     NoLake { lake: String },
 
     /// The checkpoint of a stream that was born is missing.
     #[error(
         "{stream} of cluster {}: the store has no checkpoint of it, although {why}. Starting anew would land records \
-         twice, so the stream stops; `landfall rebuild` makes the checkpoint again from the lake", stream.cluster
+         twice, so the stream stops", stream.cluster
     )]
     NeedsRebuild { stream: Box<Stream>, why: String },
 
     /// The topic is another one than the one whose records stand in the lake.
-    #[error("topic {topic} was created again: {why}. {way_out}")]
+    #[error("topic {topic} was created again: {why}")]
     Recreated { topic: String, why: String, way_out: String },
 
     /// Two names, or a name and the checkpoint, claim the same offsets.
-    #[error(
-        "{stream}: {first} and {second} overlap, so records may be in the lake twice; the stream stops. Run `landfall \
-         verify`, find out which program wrote the second one, and move one of them away"
-    )]
+    #[error("{stream}: {first} and {second} overlap, so records may be in the lake twice; the stream stops")]
     Overlap { stream: Box<Stream>, first: String, second: String },
 
     /// What stands in the lake and what the store says cannot both be true.
@@ -51,14 +43,11 @@ pub enum OriginError {
     Contradiction { stream: Box<Stream>, message: String },
 
     /// An object of landfall's own cannot be understood.
-    #[error(
-        "{path}: {message}. It was changed or damaged after landfall wrote it: restore it from a copy, or ask for help \
-         before you delete it"
-    )]
+    #[error("{path}: {message}. It was changed or damaged after landfall wrote it")]
     Unreadable { path: String, message: String },
 
     /// An object of a newer release.
-    #[error("{path}: its format is {major}.x, and this release knows {known}.x: use the release that wrote it")]
+    #[error("{path}: its format is {major}.x, and this release knows {known}.x")]
     NewerFormat { path: String, major: u32, known: u32 },
 
     #[error("{0}")]
@@ -89,6 +78,35 @@ impl OriginError {
 
     pub(crate) fn contradiction(stream: &Stream, message: impl ToString) -> OriginError {
         OriginError::Contradiction { stream: Box::new(stream.clone()), message: message.to_string() }
+    }
+
+    /// What to do about it; `None` where the message says it, or nobody knows.
+    pub fn way_out(&self) -> Option<String> {
+        let text = match self {
+            OriginError::OtherOwner { .. } => {
+                "if every process of that owner has ended and stays ended, `landfall rebuild` makes this store the owner \
+                 (with --take-over, where the other one stood in another place)"
+            }
+            OriginError::WrongLake { .. } => {
+                "see that the disk is mounted and that it is the right bucket; mount the old lake, or give the new one a \
+                 checkpoint store of its own"
+            }
+            OriginError::NoLake { .. } => "see that the address is right",
+            OriginError::NeedsRebuild { .. } => "`landfall rebuild` makes the checkpoint again from the lake",
+            OriginError::Recreated { way_out, .. } => way_out,
+            OriginError::Overlap { .. } => {
+                "run `landfall verify`, find out which program wrote the second one, and move one of them away"
+            }
+            OriginError::Unreadable { .. } => "restore it from a copy, or ask for help before you delete it",
+            OriginError::NewerFormat { .. } => "use the release that wrote it",
+            OriginError::Contradiction { .. }
+            | OriginError::Refused(_)
+            | OriginError::Lake(_)
+            | OriginError::Store(_)
+            | OriginError::Sink(_)
+            | OriginError::Transition(_) => return None,
+        };
+        Some(text.to_owned())
     }
 
     /// Whether the same call may succeed later without anybody's help.

@@ -9,7 +9,7 @@ use super::paths::{self, Born};
 use super::{Origin, OriginError};
 use crate::checkpoint::state::Format;
 
-const NEW_PATH: &str = "The records of the former topic stay; to land the new one beside them, give `lake.path` another \
+const NEW_PATH: &str = "the records of the former topic stay; to land the new one beside them, give `lake.path` another \
                         text (for example \"v2/{topic}/{partition}\"), and settle open plans of the former one with \
                         `landfall resolve --as recreated`";
 

@@ -185,7 +185,8 @@ async fn nothing_of_old(store: &dyn CheckpointStore) -> Result<(), OriginError> 
     };
     let (kind, count) = (store.kind(), streams.len());
     Err(OriginError::Refused(format!(
-        "the {kind} store has {count} checkpoints already ({stream} …), of a time before the present owner: a lake is          taken over with an empty store. Give `checkpoint.path` a new directory"
+        "the {kind} store has {count} checkpoints already ({stream} …), of a time before the present owner: a lake is \
+         taken over with an empty store. Give `checkpoint.path` a new directory"
     )))
 }
 

@@ -77,7 +77,8 @@ impl StreamTask {
 
     async fn wait(&mut self, why: &str, pause: Duration) {
         let waiting = Activity::Waiting { why: why.to_owned() };
-        if self.works.board.activity(&self.stream, waiting) {
+        // What all streams wait for is said once, and not by each.
+        if self.works.board.activity(&self.stream, waiting) && !self.works.board.are_brokers_away() {
             tracing::warn!("{}: {why}; waiting, and going on by itself", self.stream);
         }
         tokio::select! {

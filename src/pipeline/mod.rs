@@ -50,6 +50,8 @@ const TICK: Duration = Duration::from_millis(100);
 const IDLE_TICK: Duration = Duration::from_secs(2);
 /// No more offsets than these are read a second time to find out whether the log was truncated.
 const LINEAGE_REACH: i64 = 10_000;
+/// A session that went so long without trouble goes on.
+const SETTLED: Duration = Duration::from_secs(1);
 /// A batch that is corrupt, or an epoch that does not fit, this often in a row is not a passing fault.
 const SAME_FAULT: u32 = 5;
 /// Without a fault for so long, the next one is another.
@@ -100,6 +102,8 @@ pub struct StreamTask {
     /// When `next` last moved in this process.
     moved: Option<Instant>,
     truncated_since: Option<Instant>,
+    /// When this session began.
+    began: Instant,
     /// Since when `--once` makes no progress.
     stuck: Option<Instant>,
     faults: Faults,
@@ -140,6 +144,7 @@ impl StreamTask {
             log_start: 0,
             moved: Some(Instant::now()),
             truncated_since: None,
+            began: Instant::now(),
             stuck: None,
             faults: Faults::default(),
         }
@@ -147,10 +152,15 @@ impl StreamTask {
 
     /// From the checkpoint to the first trouble.
     async fn session(&mut self) -> Result<Outcome, Trouble> {
+        self.began = Instant::now();
         self.load().await?;
-        self.works.identity.verify(&self.stream, self.checkpoint.adopted_topic_id.as_deref()).await?;
+        self.works.take_doubt(&self.stream);
+        self.same_topic().await?;
         loop {
-            self.heed_ends()?;
+            if self.works.take_doubt(&self.stream) {
+                self.same_topic().await?;
+            }
+            self.heed_ends().await?;
             if self.works.is_draining() {
                 self.stop_reading_ahead();
             }
@@ -169,6 +179,12 @@ impl StreamTask {
                 () = tokio::time::sleep(tick) => {}
             }
         }
+    }
+
+    /// Offsets of a topic that was deleted, or made again, mean nothing: compared before anything is concluded
+    /// from what its log holds.
+    pub(super) async fn same_topic(&self) -> Result<(), Trouble> {
+        self.works.identity.verify(&self.stream, self.checkpoint.adopted_topic_id.as_deref()).await
     }
 
     fn is_over(&self) -> Option<Outcome> {

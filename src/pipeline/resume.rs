@@ -9,7 +9,7 @@ use landfall_sink::{Facts, Head, Plan, SinkError, Span};
 use super::judge::{self, Verdict};
 use super::reading::{ReadFault, Reading, Steer};
 use super::works::OnGap;
-use super::{LINEAGE_REACH, QUIET, SAME_FAULT, StreamTask, Trouble, UnderWay};
+use super::{LINEAGE_REACH, QUIET, SAME_FAULT, SETTLED, StreamTask, Trouble, UnderWay};
 use crate::checkpoint::{Lineage, Planned};
 use crate::kafka::Fault;
 use crate::status::Activity;
@@ -47,6 +47,7 @@ impl StreamTask {
         let gap = Span::new(span.from, self.log_start.min(span.until));
         let gaps = if gap.is_empty() { Vec::new() } else { vec![gap] };
         if !gaps.is_empty() && self.works.on_gap == OnGap::Fail {
+            self.same_topic().await?;
             return Err(judge::gap_stop(&self.stream, gap));
         }
         if gap == span {
@@ -86,6 +87,7 @@ impl StreamTask {
 
     /// `[next, log start)` is one plan, of no row.
     async fn plan_gap(&mut self, gap: Span) -> Result<(), Trouble> {
+        self.same_topic().await?;
         if self.works.on_gap == OnGap::Fail {
             return Err(judge::gap_stop(&self.stream, gap));
         }
@@ -190,7 +192,7 @@ impl StreamTask {
         let ends = judge::ends(&self.works.kafka, &self.stream, isolation).await?;
         self.works.remember_ends(&self.stream, ends, asked);
         let known = self.log_start;
-        self.heed_ends()?;
+        self.heed_ends().await?;
         // At once only where this answer changes what is to be done: while a plan that lost a part is open, its fault
         // comes again and again.
         if self.log_start > known && self.log_start > self.checkpoint.committed() {
@@ -201,6 +203,7 @@ impl StreamTask {
             && is_there
             && same >= SAME_FAULT
         {
+            self.same_topic().await?;
             // Both ends say that it is there, and still it is refused: the epoch does not fit.
             return Err(Trouble::stop(
                 format!("{}: the log before offset {at} is not the one that was read: {message}", self.stream),
@@ -215,7 +218,7 @@ impl StreamTask {
     }
 
     /// Compares the newest known ends of the partition with where this stream has got to.
-    pub(super) fn heed_ends(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn heed_ends(&mut self) -> Result<(), Trouble> {
         let Some((ends, asked)) = self.works.ends_of(&self.stream) else { return Ok(()) };
         self.log_start = self.log_start.max(ends.start);
         let expected = self.checkpoint.next;
@@ -225,6 +228,9 @@ impl StreamTask {
         }
         let Verdict::Truncated { end } = judge::judge(expected, ends) else {
             self.truncated_since = None;
+            if asked > self.began && self.began.elapsed() >= SETTLED && self.landing.is_empty() {
+                self.works.board.goes_on(&self.stream);
+            }
             return Ok(());
         };
         if expected == self.checkpoint.genesis {
@@ -241,6 +247,7 @@ impl StreamTask {
         // Between two answers, not since one: who does not answer any more proves nothing.
         let since = *self.truncated_since.get_or_insert(asked);
         if asked.saturating_duration_since(since) >= self.works.truncation_wait {
+            self.same_topic().await?;
             let open: Vec<Span> = self.checkpoint.planned.iter().map(Planned::span).collect();
             return Err(judge::truncated_stop(&self.stream, expected, end, &open));
         }

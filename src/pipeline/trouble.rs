@@ -68,7 +68,8 @@ impl From<OriginError> for Trouble {
         if error.is_transient() {
             Trouble::Again(error.to_string())
         } else {
-            Trouble::stop(error.to_string(), "see the message; nothing was changed")
+            let way_out = error.way_out().unwrap_or_else(|| "see the message; nothing was changed".into());
+            Trouble::stop(error.to_string(), way_out)
         }
     }
 }

@@ -143,10 +143,10 @@ impl Worker {
         }
         for notice in turn.notices.drain(..) {
             match notice {
-                Notice::Recovered => tracing::info!("the brokers answer again"),
-                Notice::BrokersDown(why) | Notice::Broker(why) => {
-                    tracing::warn!("{why}; waiting for the brokers, and going on by itself");
-                }
+                // Each reader has connections of its own: whether brokers are away is said once, by who asks for
+                // the ends of all partitions.
+                Notice::Recovered => tracing::debug!("records arrive again"),
+                Notice::BrokersDown(why) | Notice::Broker(why) => tracing::debug!("a reader: {why}"),
                 Notice::Authentication(why) => tracing::error!("{why}; check the credentials in kafka.properties"),
                 Notice::Fatal(why) => return self.give_up(why),
             }

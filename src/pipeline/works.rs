@@ -1,6 +1,6 @@
 //! What all streams of a process share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub struct Works {
     pub truncation_wait: Duration,
     /// What the broker last said of each partition, and when it was asked.
     pub ends: Mutex<HashMap<Stream, (Ends, Instant)>>,
+    /// Streams whose topic may be gone, or be another one of the same name: each compares for itself.
+    pub doubts: Mutex<HashSet<Stream>>,
     pub layouts: Mutex<HashMap<String, Arc<Layout>>>,
     /// Streams whose committed offset moved: to be announced.
     pub announce: mpsc::UnboundedSender<(Stream, i64)>,
@@ -63,7 +65,17 @@ impl Works {
 
     pub fn remember_ends(&self, stream: &Stream, ends: Ends, asked: Instant) {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone(), (ends, asked));
-        self.board.ends(stream, ends.end, None);
+        self.board.ends(stream, ends.end);
+    }
+
+    /// There is a sign that the stream's topic is not the one that was planned.
+    pub fn doubt(&self, stream: &Stream) {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone());
+    }
+
+    /// Whether there was such a sign; it is taken away.
+    pub fn take_doubt(&self, stream: &Stream) -> bool {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).remove(stream)
     }
 
     /// The layout that a plan froze; written to the lake before its first plan, so it must be there.

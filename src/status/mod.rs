@@ -1,7 +1,8 @@
 //! One picture of the progress of everything, for commands, bars and messages.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use landfall_sink::{Landed, Span, Stream};
 use serde::{Deserialize, Serialize};
@@ -39,8 +40,6 @@ pub struct StreamStatus {
     pub gaps: Vec<Span>,
     /// Last stable offset, when it was last asked for.
     pub end: Option<i64>,
-    /// High watermark, when it was last asked for.
-    pub high_watermark: Option<i64>,
     /// Since this process started.
     pub records: u64,
     pub bytes: u64,
@@ -70,7 +69,11 @@ pub struct Totals {
 }
 
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<Stream, StreamStatus>>);
+pub struct Board {
+    streams: Mutex<BTreeMap<Stream, StreamStatus>>,
+    /// Since when no broker answers, and what was said of it.
+    away: Mutex<Option<(Instant, String)>>,
+}
 
 impl Board {
     pub fn checkpoint(&self, checkpoint: &Checkpoint) {
@@ -94,11 +97,34 @@ impl Board {
         });
     }
 
-    pub fn ends(&self, stream: &Stream, end: i64, high_watermark: Option<i64>) {
+    pub fn ends(&self, stream: &Stream, end: i64) {
+        self.row(stream, |row| row.end = Some(end));
+    }
+
+    /// The stream goes on: what held it up is over.
+    pub fn goes_on(&self, stream: &Stream) {
         self.row(stream, |row| {
-            row.end = Some(end);
-            row.high_watermark = high_watermark.or(row.high_watermark);
+            if matches!(row.activity, Activity::Waiting { .. } | Activity::Stopped { .. }) {
+                row.activity = Activity::Landing;
+            }
         });
+    }
+
+    /// No broker answers. Returns whether this is news.
+    pub fn brokers_away(&self, why: &str) -> bool {
+        let mut away = self.away();
+        let news = away.is_none();
+        away.get_or_insert_with(|| (Instant::now(), why.to_owned()));
+        news
+    }
+
+    /// A broker answers. Returns for how long none did, if this is news.
+    pub fn brokers_back(&self) -> Option<Duration> {
+        self.away().take().map(|(since, _)| since.elapsed())
+    }
+
+    pub fn are_brokers_away(&self) -> bool {
+        self.away().is_some()
     }
 
     /// Returns whether this is news.
@@ -110,8 +136,15 @@ impl Board {
         })
     }
 
+    /// Where no broker answers, every stream that would land waits for one.
     pub fn rows(&self) -> Vec<StreamStatus> {
-        self.lock().values().cloned().collect()
+        let away = self.away().as_ref().map(|(_, why)| why.clone());
+        let mut rows: Vec<StreamStatus> = self.lock().values().cloned().collect();
+        if let Some(why) = away {
+            let landing = rows.iter_mut().filter(|row| row.activity == Activity::Landing);
+            landing.for_each(|row| row.activity = Activity::Waiting { why: why.clone() });
+        }
+        rows
     }
 
     pub fn totals(&self) -> Totals {
@@ -138,7 +171,6 @@ impl Board {
             planned: Vec::new(),
             gaps: Vec::new(),
             end: None,
-            high_watermark: None,
             records: 0,
             bytes: 0,
             files: 0,
@@ -148,7 +180,46 @@ impl Board {
         change(row)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Stream, StreamStatus>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Stream, StreamStatus>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn away(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> Stream {
+        Stream { cluster: "c".into(), topic: "t".into(), topic_id: None, partition: 0 }
+    }
+
+    #[test]
+    fn without_brokers_every_stream_that_would_land_waits() {
+        let board = Board::default();
+        board.ends(&stream(), 10);
+        assert!(board.brokers_away("no answer"));
+        assert!(!board.brokers_away("still none"), "told once");
+        assert_eq!(board.rows()[0].activity, Activity::Waiting { why: "no answer".into() });
+        assert!(board.brokers_back().is_some());
+        assert_eq!(board.brokers_back(), None, "told once");
+        assert_eq!(board.rows()[0].activity, Activity::Landing);
+    }
+
+    #[test]
+    fn a_stream_that_goes_on_neither_waits_nor_is_stopped() {
+        let board = Board::default();
+        let stopped = Activity::Stopped { why: "a gap".into(), way_out: "decide".into() };
+        for held in [Activity::Waiting { why: "no space".into() }, stopped] {
+            board.activity(&stream(), held);
+            board.goes_on(&stream());
+            assert_eq!(board.rows()[0].activity, Activity::Landing);
+        }
+        board.activity(&stream(), Activity::Done);
+        board.goes_on(&stream());
+        assert_eq!(board.rows()[0].activity, Activity::Done);
     }
 }

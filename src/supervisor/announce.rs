@@ -9,7 +9,7 @@ use landfall_sink::Stream;
 use tokio::sync::mpsc;
 
 use super::births::blocking;
-use crate::kafka::Kafka;
+use crate::kafka::{Kafka, KafkaError};
 
 const PERIOD: Duration = Duration::from_secs(5);
 
@@ -19,9 +19,12 @@ pub(super) struct Group {
     pub lake: String,
 }
 
-/// Until the last stream has ended; then once more.
+/// By topic and partition.
+type Newest = BTreeMap<(String, i32), i64>;
+
+/// Until the last stream has ended; then once more. What could not be announced is announced with the next ones.
 pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::UnboundedReceiver<(Stream, i64)>) {
-    let mut newest: BTreeMap<(String, i32), i64> = BTreeMap::new();
+    let mut newest = Newest::new();
     let (mut told, mut foreign) = (false, false);
     loop {
         let period = tokio::time::sleep(PERIOD);
@@ -35,20 +38,19 @@ pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::U
                 () = &mut period => break true,
             }
         };
-        let offsets: Vec<(String, i32, i64)> = std::mem::take(&mut newest)
-            .into_iter()
-            .map(|((topic, partition), offset)| (topic, partition, offset))
-            .collect();
-        if !offsets.is_empty() && !foreign {
-            foreign = is_foreign(&kafka, &group, &offsets).await;
-        }
-        if !offsets.is_empty() && !foreign {
-            let (name, lake) = (group.name.clone(), group.lake.clone());
-            let done = blocking(&kafka, move |kafka| kafka.announce(&name, &offsets, &lake)).await;
-            if let Err(error) = done
-                && !std::mem::replace(&mut told, true)
-            {
-                tracing::warn!("committed offsets could not be announced to group {}: {error}", group.name);
+        if !newest.is_empty() && !foreign {
+            match announce(&kafka, &group, &newest).await {
+                Ok(is_foreign) => {
+                    foreign = is_foreign;
+                    newest.clear();
+                    if std::mem::take(&mut told) {
+                        tracing::info!("committed offsets are announced to group {} again", group.name);
+                    }
+                }
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    tracing::warn!("committed offsets could not be announced to group {}: {error}", group.name);
+                }
+                Err(_) => {}
             }
             drop(fault::point("pipeline.after_announce"));
         }
@@ -58,12 +60,24 @@ pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::U
     }
 }
 
+/// Returns whether the group is another lake's: then nothing was announced.
+async fn announce(kafka: &Kafka, group: &Group, newest: &Newest) -> Result<bool, KafkaError> {
+    let offsets: Vec<(String, i32, i64)> =
+        newest.iter().map(|((topic, partition), offset)| (topic.clone(), *partition, *offset)).collect();
+    if is_foreign(kafka, group, &offsets).await? {
+        return Ok(true);
+    }
+    let (name, lake) = (group.name.clone(), group.lake.clone());
+    blocking(kafka, move |kafka| kafka.announce(&name, &offsets, &lake)).await?;
+    Ok(false)
+}
+
 /// Two lakes that announce to one group would overwrite each other's offsets: the later one keeps silent.
-async fn is_foreign(kafka: &Kafka, group: &Group, offsets: &[(String, i32, i64)]) -> bool {
+async fn is_foreign(kafka: &Kafka, group: &Group, offsets: &[(String, i32, i64)]) -> Result<bool, KafkaError> {
     let partitions: Vec<(String, i32)> =
         offsets.iter().map(|(topic, partition, _)| (topic.clone(), *partition)).collect();
     let name = group.name.clone();
-    let found = blocking(kafka, move |kafka| kafka.announced(&name, &partitions)).await.unwrap_or_default();
+    let found = blocking(kafka, move |kafka| kafka.announced(&name, &partitions)).await?;
     let others = |metadata: &String| !metadata.is_empty() && *metadata != group.lake;
     let foreign = found.iter().find(|announced| others(&announced.metadata));
     if let Some(announced) = foreign {
@@ -75,5 +89,5 @@ async fn is_foreign(kafka: &Kafka, group: &Group, offsets: &[(String, i32, i64)]
             announced.partition
         );
     }
-    foreign.is_some()
+    Ok(foreign.is_some())
 }

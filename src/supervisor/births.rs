@@ -1,6 +1,6 @@
 //! Finding topics and partitions, and giving birth to streams that landfall meets for the first time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
@@ -18,8 +18,8 @@ use crate::status::Activity;
 
 /// How many streams are born or looked up at once.
 const SIDE_BY_SIDE: usize = 64;
-const SEE: &str = "nothing was changed: do as the message says, and start again";
-const CORRECT_START: &str = "correct source.start (\"latest\" is the end of now), and start again: nothing was written of it";
+const CORRECT_START: &str =
+    "correct source.start (\"latest\" is the end of now), and start again: nothing was written of it";
 const GRANT: &str =
     "grant this principal READ and DESCRIBE on the topic, or take it out of kafka.topics, and start again";
 
@@ -60,6 +60,7 @@ impl Run {
         let found = blocking(&self.works.kafka, move |kafka| kafka.topics(&selection, ASK)).await?;
         self.note_patterns(cluster, &found).await?;
         let (mut fresh, mut later) = (Vec::new(), None);
+        let (mut there, mut unclear) = (BTreeSet::new(), BTreeSet::new());
         for topic in found {
             match &topic.problem {
                 Some(KafkaError::Missing(_)) => {
@@ -68,15 +69,18 @@ impl Run {
                 }
                 Some(error) if error.is_permanent() => {
                     self.refuse_topic(&topic.name, error.to_string(), GRANT);
+                    unclear.insert(topic.name);
                     continue;
                 }
                 Some(error) => {
                     later.get_or_insert(RunError::Kafka(error.clone()));
+                    unclear.insert(topic.name);
                     continue;
                 }
                 None => {}
             }
             self.missing.remove(&topic.name);
+            there.insert(topic.name.clone());
             if self.would_hide(&topic.name) {
                 continue;
             }
@@ -85,12 +89,30 @@ impl Run {
                 fresh.push(topic);
             }
         }
-        if fresh.is_empty() {
+        self.doubt(|stream| !there.contains(&stream.topic) && !unclear.contains(&stream.topic));
+        // Also of those that are known: one that was made again has offsets that mean other records.
+        let known = self.known.values().map(|stream| &stream.topic).filter(|topic| there.contains(*topic));
+        let names: BTreeSet<&String> = fresh.iter().map(|topic| &topic.name).chain(known).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        if names.is_empty() {
             return later.map_or(Ok(()), Err);
         }
-        let names: Vec<String> = fresh.iter().map(|topic| topic.name.clone()).collect();
         let ids = blocking(&self.works.kafka, move |kafka| kafka.topic_ids(&names)).await?;
+        let is_another = |stream: &Stream| match (ids.get(&stream.topic), &stream.topic_id) {
+            (Some(TopicId::Id(now)), Some(planned)) => now != planned,
+            (Some(TopicId::Missing), _) => true,
+            _ => false,
+        };
+        self.doubt(is_another);
         for topic in fresh {
+            if self.known.values().any(|stream| stream.topic == topic.name && is_another(stream)) {
+                // The streams compare for themselves. What is not started yet must not be forgotten by `--once`.
+                if self.mode == Mode::Once && ids.get(&topic.name) == Some(&TopicId::Missing) {
+                    let why = format!("topic {} is not known to every broker", topic.name);
+                    later.get_or_insert(KafkaError::Missing(why).into());
+                }
+                continue;
+            }
             let id = ids.get(&topic.name).cloned().unwrap_or(TopicId::Missing);
             match self.start_topic(cluster, &topic, id).await {
                 Ok(()) => {}
@@ -98,7 +120,7 @@ impl Run {
                     self.refuse_topic(&topic.name, error.to_string(), CORRECT_START);
                 }
                 Err(RunError::Origin(error)) if !error.is_transient() => {
-                    self.refuse_topic(&topic.name, error.to_string(), SEE);
+                    self.refuse_topic(&topic.name, error.to_string(), &way_out(&error));
                 }
                 Err(RunError::Kafka(error)) if error.is_permanent() => {
                     self.refuse_topic(&topic.name, error.to_string(), GRANT);
@@ -107,6 +129,11 @@ impl Run {
             }
         }
         later.map_or(Ok(()), Err)
+    }
+
+    /// These streams compare their topic with the one that is there.
+    fn doubt(&self, is_doubtful: impl Fn(&Stream) -> bool) {
+        self.known.values().filter(|stream| is_doubtful(stream)).for_each(|stream| self.works.doubt(stream));
     }
 
     /// A topic whose files would stand where landfall keeps its own. A name in the configuration is refused
@@ -142,7 +169,9 @@ impl Run {
 
     /// Waited for; with `--once` it is an error, after the others have landed.
     fn missing(&mut self, topic: &TopicMeta) {
-        if self.missing.insert(topic.name.clone()) && self.mode == Mode::Forever {
+        let known = self.known.values().any(|stream| stream.topic == topic.name);
+        // One that was there before stops its streams, which say so.
+        if self.missing.insert(topic.name.clone()) && self.mode == Mode::Forever && !known {
             tracing::warn!("topic {} does not exist; waiting until it is created", topic.name);
         }
     }
@@ -219,7 +248,7 @@ impl Run {
                 Err(error) if error.is_transient() => drop(later.get_or_insert(RunError::from(error))),
                 Err(error) => {
                     self.known.insert((stream.topic.clone(), stream.partition), stream.clone());
-                    self.refuse(stream.clone(), error.to_string(), SEE);
+                    self.refuse(stream.clone(), error.to_string(), &way_out(&error));
                 }
             }
         }
@@ -315,6 +344,11 @@ fn refuse_beyond_the_end(
         }
     }
     Ok(())
+}
+
+fn way_out(error: &OriginError) -> String {
+    let told = error.way_out().map(|text| format!("{text}; then start again"));
+    told.unwrap_or_else(|| "nothing was changed: do as the message says, and start again".into())
 }
 
 /// For people who look into the lake.

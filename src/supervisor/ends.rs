@@ -1,7 +1,6 @@
 //! Where every partition starts and ends, asked for in bulk: for lag, for the sharing of backlogs and to
 //! notice logs that lost their end.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,8 @@ use crate::pipeline::{Ends, Works};
 const OFTEN: Duration = Duration::from_secs(2);
 const SELDOM: Duration = Duration::from_secs(20);
 const MANY: usize = 500;
+/// A broker that takes longer is away.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Both ends of each stream, and when they were asked for. One partition without a leader does not hide the others.
 pub(super) async fn ask(
@@ -23,10 +24,7 @@ pub(super) async fn ask(
     isolation: Isolation,
 ) -> Result<Vec<Result<(Ends, Instant), KafkaError>>, KafkaError> {
     let asked = Instant::now();
-    let asks: Vec<(String, i32, At)> = streams
-        .iter()
-        .flat_map(|stream| [At::Start, At::End].map(|at| (stream.topic.clone(), stream.partition, at)))
-        .collect();
+    let asks = both_ends(streams);
     let answers = blocking(kafka, move |kafka| kafka.list_offsets(&asks, isolation, super::ASK)).await?;
     let mut ends = Vec::with_capacity(streams.len());
     let mut answers = answers.into_iter();
@@ -37,7 +35,7 @@ pub(super) async fn ask(
     Ok(ends)
 }
 
-/// Until it is aborted.
+/// Until it is aborted. The one voice that says that the brokers are away, and back.
 pub(super) async fn keep_asking(works: Arc<Works>) {
     loop {
         let streams: Vec<Stream> = {
@@ -45,34 +43,53 @@ pub(super) async fn keep_asking(works: Arc<Works>) {
             known.keys().cloned().collect()
         };
         tokio::time::sleep(if streams.len() > MANY { SELDOM } else { OFTEN }).await;
-        if let Err(error) = refresh(&works, &streams).await {
-            tracing::debug!("asking where the partitions end: {error}");
+        if streams.is_empty() {
+            continue;
+        }
+        match refresh(&works, &streams).await {
+            Ok(()) => {
+                if let Some(away) = works.board.brokers_back() {
+                    tracing::info!("the brokers answer again, after {} s", away.as_secs());
+                }
+            }
+            Err(error) if error.is_transient() => {
+                if works.board.brokers_away(&error.to_string()) {
+                    tracing::warn!("{error}; waiting for the brokers, and going on by itself");
+                }
+            }
+            Err(error) => tracing::debug!("asking where the partitions end: {error}"),
         }
     }
 }
 
+/// An error is one of all partitions: one without a leader must not hide the others.
 async fn refresh(works: &Works, streams: &[Stream]) -> Result<(), KafkaError> {
     let asked = Instant::now();
-    let mut asks = Vec::with_capacity(streams.len() * 2);
-    for stream in streams {
-        asks.extend([At::Start, At::End].map(|at| (stream.topic.clone(), stream.partition, at)));
-    }
     let isolation = works.sink.layout().isolation;
-    let watermarks: Vec<(String, i32, At)> =
-        streams.iter().map(|stream| (stream.topic.clone(), stream.partition, At::End)).collect();
-    let (answers, high) = blocking(&works.kafka, move |kafka| {
-        let answers = kafka.list_offsets(&asks, isolation, super::ASK)?;
-        Ok((answers, kafka.list_offsets(&watermarks, Isolation::ReadUncommitted, super::ASK)?))
-    })
-    .await?;
-    let high: HashMap<&Stream, i64> =
-        streams.iter().zip(high).filter_map(|(stream, at)| Some((stream, at.ok()?.offset))).collect();
-    // One partition without a leader must not hide the others.
+    let asks = both_ends(streams);
+    let answers = blocking(&works.kafka, move |kafka| kafka.list_offsets(&asks, isolation, ANSWER)).await?;
+    let (mut answered, mut silent) = (false, None);
     for (stream, pair) in streams.iter().zip(answers.chunks_exact(2)) {
-        if let [Ok(start), Ok(end)] = pair {
-            works.remember_ends(stream, Ends { start: start.offset, end: end.offset }, asked);
-            works.board.ends(stream, end.offset, high.get(stream).copied());
+        match pair {
+            [Ok(start), Ok(end)] => {
+                answered = true;
+                works.remember_ends(stream, Ends { start: start.offset, end: end.offset }, asked);
+            }
+            [Err(error), _] | [_, Err(error)] => silent = silent.or(Some(error.clone())),
+            _ => {}
         }
     }
-    Ok(())
+    match silent {
+        // No leader for any of them. Whether a broker answers at all is another question.
+        Some(error) if !answered && error.is_transient() => {
+            let one = streams.first().map(|stream| stream.topic.clone());
+            blocking(&works.kafka, move |kafka| kafka.is_answered(one.as_deref(), ANSWER)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+fn both_ends(streams: &[Stream]) -> Vec<(String, i32, At)> {
+    let both = |stream: &Stream| [At::Start, At::End].map(|at| (stream.topic.clone(), stream.partition, at));
+    streams.iter().flat_map(both).collect()
 }

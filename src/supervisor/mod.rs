@@ -67,10 +67,11 @@ pub enum RunError {
     Unreachable(String),
     #[error("{}", stopped_text(.0))]
     Stopped(Vec<(Stream, String, String)>),
-    #[error("stopped before {streams} partition(s) were at their ends: run it again, it goes on where it was")]
+    #[error("stopped before {streams} partition(s) were at their ends")]
     Interrupted { streams: usize },
-    #[error("topic {topic} does not exist. Create it, or correct kafka.topics")]
-    MissingTopic { topic: String },
+    /// With `--once`: topics that are named and do not exist, and the streams that stopped besides.
+    #[error("{}", missing_text(.topics, .stopped))]
+    MissingTopics { topics: Vec<String>, stopped: Vec<(Stream, String, String)> },
     #[error("source.start says offset {offset} for {topic}/{partition}, and the partition ends at {end}")]
     StartBeyondEnd { topic: String, partition: i32, offset: i64, end: i64 },
     #[error("{0}")]
@@ -81,9 +82,53 @@ pub enum RunError {
     Origin(#[from] crate::origin::OriginError),
 }
 
+impl RunError {
+    /// What to do about it, where the message does not say it already.
+    pub fn way_out(&self) -> Option<String> {
+        match self {
+            RunError::Stopped(stopped) => Some(ways_out(stopped).join("\n")),
+            RunError::MissingTopics { stopped, .. } => {
+                let ways = std::iter::once(CREATE.to_owned()).chain(ways_out(stopped));
+                Some(ways.collect::<Vec<String>>().join("\n"))
+            }
+            RunError::Interrupted { .. } => Some("run it again: it goes on where it was".into()),
+            RunError::Unreachable(_) => {
+                Some("check bootstrap.servers in [kafka.properties], and whether the brokers run".into())
+            }
+            RunError::Origin(error) => error.way_out(),
+            RunError::StartBeyondEnd { .. } => Some("correct source.start".into()),
+            RunError::Fatal(_) | RunError::Kafka(_) => None,
+        }
+    }
+}
+
+const CREATE: &str = "create what does not exist, or correct kafka.topics";
+
 fn stopped_text(stopped: &[(Stream, String, String)]) -> String {
-    let lines: Vec<String> = stopped.iter().map(|(_, why, way_out)| format!("{why}\n  way out: {way_out}")).collect();
-    format!("{} stream(s) stopped:\n{}", stopped.len(), lines.join("\n"))
+    let reasons: Vec<&str> = stopped.iter().map(|(_, why, _)| why.as_str()).collect();
+    format!("{} stream(s) stopped:\n{}", stopped.len(), reasons.join("\n"))
+}
+
+fn missing_text(topics: &[String], stopped: &[(Stream, String, String)]) -> String {
+    let lines = topics.iter().map(|topic| format!("topic {topic} does not exist"));
+    let stopped = (!stopped.is_empty()).then(|| stopped_text(stopped));
+    lines.chain(stopped).collect::<Vec<String>>().join("\n")
+}
+
+/// One for each stream, by name where there are several; equal ones once.
+fn ways_out(stopped: &[(Stream, String, String)]) -> Vec<String> {
+    let mut ways: Vec<(String, Vec<String>)> = Vec::new();
+    for (stream, _, way) in stopped {
+        // A whole topic stands as partition -1.
+        let name = if stream.partition < 0 { stream.topic.clone() } else { stream.to_string() };
+        match ways.iter_mut().find(|(other, _)| other == way) {
+            Some((_, names)) => names.push(name),
+            None => ways.push((way.clone(), vec![name])),
+        }
+    }
+    let several = ways.len() > 1;
+    let text = |(way, names): (String, Vec<String>)| if several { format!("{}: {way}", names.join(", ")) } else { way };
+    ways.into_iter().map(text).collect()
 }
 
 /// One run: from the first question to the brokers to the last commit.
@@ -127,7 +172,7 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
     run.drain().await;
     run.works.crew.dismiss();
     let stopped = std::mem::take(&mut run.stopped);
-    let missing = std::mem::take(&mut run.missing).pop_first();
+    let missing: Vec<String> = std::mem::take(&mut run.missing).into_iter().collect();
     let unfinished = run.unfinished;
     drop(run);
     // What ends the process may have been said by the last stream, whose end was seen first.
@@ -138,12 +183,12 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
         return Err(RunError::Fatal(why));
     }
     let went_through = ended?;
-    match missing {
+    match (missing, stopped) {
         _ if mode == Mode::Forever => Ok(()),
-        _ if !stopped.is_empty() => Err(RunError::Stopped(stopped)),
-        Some(topic) => Err(RunError::MissingTopic { topic }),
-        None if unfinished > 0 || !went_through => interrupted(mode, unfinished),
-        None => Ok(()),
+        (topics, stopped) if !topics.is_empty() => Err(RunError::MissingTopics { topics, stopped }),
+        (_, stopped) if !stopped.is_empty() => Err(RunError::Stopped(stopped)),
+        _ if unfinished > 0 || !went_through => interrupted(mode, unfinished),
+        _ => Ok(()),
     }
 }
 
@@ -176,6 +221,7 @@ impl Run {
             phase,
             truncation_wait: plant.truncation_wait,
             ends: Mutex::default(),
+            doubts: Mutex::default(),
             layouts: Mutex::default(),
             announce,
             fatal,
@@ -205,7 +251,10 @@ impl Run {
         let given_up = loop {
             let error = match self.discover(cluster).await {
                 Ok(()) if self.mode == Mode::Once => break None,
-                Ok(()) => None,
+                Ok(()) => {
+                    told.clear();
+                    None
+                }
                 Err(RunError::Kafka(error)) if error.is_permanent() => return Err(error.into()),
                 Err(RunError::Origin(error)) if !error.is_transient() => return Err(error.into()),
                 Err(error @ (RunError::Kafka(_) | RunError::Origin(_))) => Some(error),
@@ -216,7 +265,8 @@ impl Run {
                     break Some(error);
                 }
                 let text = error.to_string();
-                if text != told {
+                let said = text == told || self.works.board.are_brokers_away() && matches!(error, RunError::Kafka(_));
+                if !said {
                     tracing::warn!("looking for topics: {text}; trying again");
                     told = text;
                 }
@@ -284,5 +334,34 @@ impl Run {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stopped(topic: &str, partition: i32, way_out: &str) -> (Stream, String, String) {
+        let stream = Stream { cluster: "c".into(), topic: topic.into(), topic_id: None, partition };
+        (stream, format!("{topic} has a gap"), way_out.into())
+    }
+
+    #[test]
+    fn every_missing_topic_is_named_and_what_stopped_besides() {
+        let topics = vec!["a".to_owned(), "b".to_owned()];
+        let error = RunError::MissingTopics { topics, stopped: vec![stopped("c", 0, "decide")] };
+        let told = error.to_string();
+        assert!(["topic a does", "topic b does", "c has a gap"].iter().all(|part| told.contains(part)), "{told}");
+        assert!(!told.contains("decide"), "{told}");
+        let way_out = error.way_out().unwrap();
+        assert!(way_out.contains("kafka.topics") && way_out.contains("decide"), "{way_out}");
+    }
+
+    #[test]
+    fn equal_ways_out_are_told_once_and_others_by_stream() {
+        let one = RunError::Stopped(vec![stopped("t", 0, "decide"), stopped("t", 1, "decide")]);
+        assert_eq!(one.way_out().as_deref(), Some("decide"));
+        let two = RunError::Stopped(vec![stopped("t", 0, "decide"), stopped("t", 1, "repair it")]);
+        assert_eq!(two.way_out().as_deref(), Some("t/0: decide\nt/1: repair it"));
     }
 }

@@ -72,6 +72,93 @@ fn a_broker_that_is_away_is_waited_for_and_once_gives_up() {
     scene.finish(&scene.settings());
 }
 
+/// What has landed is announced every five seconds; here that falls due while no broker answers, and the one
+/// that held the group comes back while the announcement is waited for.
+#[test]
+fn an_announcement_that_is_due_while_the_broker_is_away_comes_later() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "announce", 1, &[]);
+    scene.fill(10);
+    scene.landfall.configure(&scene.settings().group("lake-monitor"));
+    let mut running = scene.landfall.run();
+    scene.until_landed(Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(4).saturating_sub(running.age()));
+    broker.kill();
+    std::thread::sleep(Duration::from_millis(8500));
+    broker.restart();
+    let until = Instant::now() + Duration::from_secs(25);
+    while Instant::now() < until {
+        assert!(!running.has_ended(), "it ended by itself:\n{}", running.errors());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(scene.admin.committed("lake-monitor", &scene.topic, 0), Some(10), "{}", running.errors());
+    scene.fill_from(10, 10);
+    scene.until_landed(Duration::from_secs(30));
+    running.terminate(Duration::from_secs(20)).expect_code(0);
+    assert_eq!(scene.admin.committed("lake-monitor", &scene.topic, 0), Some(20));
+}
+
+/// Where a stream is idle and nothing is fetched, its topic is compared all the same: a log that is gone, or is
+/// shorter than it was, is no truncation when the topic is not the one that was read.
+#[test]
+fn a_topic_that_was_deleted_or_made_again_is_not_called_truncated() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "made-again", 1, &[]);
+    let deleted = fresh("deleted");
+    scene.admin.create(&deleted, 1, &[]);
+    scene.fill(50);
+    scene.producer().fill(&deleted, 0, 0..50);
+    scene.landfall.configure(&Settings::new(&broker.bootstrap(), &[&scene.topic, &deleted]));
+    let running = scene.landfall.run();
+    scene.until_landed(Duration::from_secs(30));
+    broker.stop();
+    broker.restart();
+    let admin = Admin::of(&broker);
+    admin.delete(&deleted);
+    admin.recreate(&scene.topic, 1);
+    Producer::new(&broker.bootstrap(), &Journal::new()).fill(&scene.topic, 0, 500..505);
+    let gone = format!("topic {deleted} does not exist any more");
+    let another = format!("topic {} was re-created", scene.topic);
+    wait_until("both say so", Duration::from_secs(45), || {
+        let errors = running.errors();
+        errors.contains(&gone) && errors.contains(&another)
+    });
+    let ended = running.terminate(Duration::from_secs(20)).expect_code(0);
+    assert!(!ended.stderr.contains("truncated"), "{}", ended.stderr);
+    assert_eq!(scene.look().rows, 100, "nothing of the new topic");
+}
+
+/// Where no broker answers, an idle stream waits like any other, and that is said once, as is the end of it.
+#[test]
+fn streams_wait_while_no_broker_answers_and_it_is_said_once() {
+    let broker = Broker::start();
+    let mut scene = Scene::on(&broker, "waits", 4, &[]);
+    scene.fill(10);
+    let running = scene.landfall.run();
+    scene.until_landed(Duration::from_secs(30));
+    let states = |wanted: &str| {
+        let status = ["status", "landfall.toml", "--output", "json"];
+        let status = scene.landfall.command(&status).expect_code(0).stdout;
+        status.matches(&format!("\"state\":\"{wanted}\"")).count()
+            + status.matches(&format!("\"state\": \"{wanted}\"")).count()
+    };
+    wait_until("they are idle", Duration::from_secs(20), || states("idle") == 4);
+    broker.kill();
+    wait_until("they wait", Duration::from_secs(20), || states("waiting") == 4);
+    // Long enough for every question that is asked again and again to have failed.
+    std::thread::sleep(Duration::from_secs(25));
+    let warned: Vec<String> =
+        running.errors().lines().filter(|line| line.contains(" WARN ")).map(str::to_owned).collect();
+    let of_brokers = warned.iter().filter(|line| !line.contains("announced")).count();
+    assert_eq!(of_brokers, 1, "{warned:#?}");
+    broker.restart();
+    wait_until("they go on", Duration::from_secs(60), || states("idle") == 4);
+    wait_until("it says so", Duration::from_secs(10), || running.errors().contains("the brokers answer again"));
+    scene.fill_from(10, 10);
+    scene.until_landed(Duration::from_secs(60));
+    running.terminate(Duration::from_secs(20)).expect_code(0);
+}
+
 /// The first signal finishes what is under way; where that waits for a broker, the second need not.
 #[test]
 fn a_second_signal_does_not_wait_for_a_broker_that_hangs() {

@@ -7,6 +7,7 @@ use landfall::sink::Isolation;
 use landfall::sink::arrow::array::cast::AsArray;
 use landfall::sink::arrow::array::types::{Int32Type, TimestampMillisecondType};
 use landfall::sink::envelope::column;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
 
@@ -245,4 +246,23 @@ fn two_lakes_see_each_other_in_a_group() {
     back.sort_by_key(|row| row.partition);
     assert_eq!((back[0].offset, back[0].metadata.as_str()), (Some(7), "lake-b"));
     assert_eq!((back[1].offset, back[1].metadata.as_str()), (Some(6), "lake-a"));
+}
+
+#[test]
+fn the_members_of_a_group_are_counted() {
+    let (kafka, topic) = (kafka(), topic("members", 1, &[]));
+    let group = format!("members-{topic}");
+    assert_eq!(kafka.members(&group, SOON).unwrap(), 0, "nobody knows it");
+    kafka.announce(&group, &[(topic.clone(), 0, 5)], "lake-a").unwrap();
+    assert_eq!(kafka.members(&group, SOON).unwrap(), 0, "offsets are no members");
+    let member: BaseConsumer = config().set("group.id", &group).create().unwrap();
+    member.subscribe(&[&topic]).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while kafka.members(&group, SOON).unwrap() == 0 {
+        drop(member.poll(Duration::from_millis(100)));
+        assert!(std::time::Instant::now() < until, "it never became a member");
+    }
+    assert_eq!(kafka.members(&group, SOON).unwrap(), 1);
+    let refused = kafka.announce(&group, &[(topic, 0, 9)], "lake-a").unwrap_err();
+    assert!(refused.to_string().contains(&group), "{refused}");
 }

@@ -256,6 +256,11 @@ impl Running {
         self.child.id()
     }
 
+    /// For how long it has been running.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("the process").is_some()
