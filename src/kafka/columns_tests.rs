@@ -169,7 +169,8 @@ fn header_keys_that_are_no_text_become_text() {
 fn the_memory_is_what_is_held_and_goes_with_the_rows() {
     let mut columns = Columns::default();
     assert_eq!(columns.memory(), 0);
-    let row = |offset| Row { offset, kind: 0, timestamp: Some(1), key: None, value: Some(vec![7; 500]), headers: vec![] };
+    let row =
+        |offset| Row { offset, kind: 0, timestamp: Some(1), key: None, value: Some(vec![7; 500]), headers: vec![] };
     (0..100).for_each(|offset| push(&mut columns, &row(offset), 0));
     assert!(columns.memory() >= columns.bytes() && columns.memory() < 4 * columns.bytes(), "{}", columns.memory());
     drop(columns.take(&constants()));

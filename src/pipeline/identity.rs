@@ -116,9 +116,9 @@ pub fn compare(stream: &Stream, adopted: Option<&str>, now: &TopicId) -> Result<
         )),
         (Some(planned), TopicId::Id(id)) if planned == id => Ok(()),
         (Some(planned), TopicId::Id(id)) => Err(recreated(stream, planned, id)),
-        (Some(planned), TopicId::Unsupported) => Err(Trouble::again(format!(
-            "{stream}: the brokers do not tell topic ids, and this topic had {planned}"
-        ))),
+        (Some(planned), TopicId::Unsupported) => {
+            Err(Trouble::again(format!("{stream}: the brokers do not tell topic ids, and this topic had {planned}")))
+        }
         (_, TopicId::Failed(error)) => Err(Trouble::from(error.clone())),
         (None, _) => Ok(()),
     }

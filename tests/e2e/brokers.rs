@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::rig::{
-    Admin, Broker, Cluster, Findings, Journal, Landfall, Producer, Record, Scene, Settings, all, fresh, segment, wait_until,
+    Admin, Broker, Cluster, Findings, Journal, Landfall, Producer, Record, Scene, Settings, all, fresh, segment,
+    wait_until,
 };
 
 #[test]
@@ -327,7 +328,12 @@ fn a_young_topic(cluster: &Cluster, round: usize) {
     slow.thaw();
     let ended = running.wait(Duration::from_secs(100));
     println!("round {round}: {:?} after {:?}", ended.code(), ended.took);
-    assert!(ended.code() != Some(0) || ended.stdout.contains(&topic), "not landed:\n{}\n{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.code() != Some(0) || ended.stdout.contains(&topic),
+        "not landed:\n{}\n{}",
+        ended.stdout,
+        ended.stderr
+    );
     assert!(!ended.stderr.contains("does not exist any more"), "{}", ended.stderr);
     let _ = std::fs::remove_dir_all(&dir);
 }

@@ -12,8 +12,8 @@ use landfall::Landfall;
 use landfall::supervisor::{Mode, RunError};
 use landfall_sink::arrow::array::RecordBatch;
 use landfall_sink::{
-    BatchWriter, Collected, CollectingWriter, Facts, Head, Isolation, Landed, Layout, Plan, SealedBatch, Sink, SinkError,
-    Span, Stream, Weight,
+    BatchWriter, Collected, CollectingWriter, Facts, Head, Isolation, Landed, Layout, Plan, SealedBatch, Sink,
+    SinkError, Span, Stream, Weight,
 };
 
 use crate::rig::{Producer, Record, Scene};

@@ -2,22 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-use crate::rig::{Broker, Journal, Producer, Record, Scene, Settings, all};
+use crate::rig::{Journal, Producer, Record, Scene, Settings, all, fresh, shared};
 
-/// The most that a process has held so far, in MiB; `None` when it has ended.
-fn high_water(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmHWM"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+/// The most that a process has held so far, in MiB.
+fn high_water(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = text.lines().find(|line| line.starts_with("VmHWM")).expect("a figure");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") / 1024
+}
+
+/// The CPU time that it has used, in ticks.
+fn ticks(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields: Vec<&str> = text.rsplit(')').next().expect("fields").split_whitespace().collect();
+    [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum()
 }
 
 /// `limits.memory` + 192 MiB, however many partitions: each of them has less than what is handed to its file at once,
-/// all of them have many times the memory.
+/// none of their files ends, and all of them have many times the memory.
 #[test]
 fn rows_that_wait_in_many_partitions_count_against_the_memory() {
-    let broker = Broker::start();
-    let partitions = if all() { 700 } else { 350 };
-    let scene = Scene::on(&broker, "memory", partitions, &[]);
+    let (partitions, memory, bound) = if all() { (900, "64MiB", 64 + 192) } else { (250, "16MiB", 16 + 192) };
+    let scene = Scene::on(shared(), &fresh("memory"), partitions, &[]);
     let settings = [("linger.ms", "50"), ("message.max.bytes", "4000000")];
     let producer = Producer::with(&scene.bootstrap, &Journal::new(), &settings);
     // Nothing that compresses well: one fetched batch would then be many times its size.
@@ -25,18 +31,25 @@ fn rows_that_wait_in_many_partitions_count_against_the_memory() {
     for round in 0..100 {
         let value = &text[round * 90..round * 90 + 9_000];
         (0..partitions).for_each(|partition| producer.send(&scene.topic, partition, &Record::keyed("k", Some(value))));
-        producer.flush();
+        if round % 10 == 9 {
+            producer.flush();
+        }
     }
-    scene.landfall.configure(&Settings { memory: "64MiB", max_age: "10m", max_size: "128MiB", ..scene.settings() });
-    let mut running = scene.landfall.start_once();
-    let (began, mut most) = (Instant::now(), 0);
-    while !running.has_ended() {
-        most = most.max(high_water(running.pid()).unwrap_or(0));
-        assert!(began.elapsed() < Duration::from_secs(120), "{}", running.errors());
-        std::thread::sleep(Duration::from_millis(50));
+    scene.landfall.configure(&Settings { memory, max_age: "10m", max_size: "128MiB", ..scene.settings() });
+    let running = scene.landfall.run();
+    let (began, mut busy) = (Instant::now(), (0, Instant::now()));
+    // Until it has been at rest for a while: then it has read all there is.
+    while began.elapsed() < Duration::from_secs(8) || busy.1.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = ticks(running.pid());
+        if now > busy.0 + 5 {
+            busy = (now, Instant::now());
+        }
+        assert!(began.elapsed() < Duration::from_secs(90), "it does not come to rest\n{}", running.errors());
     }
-    let ended = running.wait(Duration::from_secs(1)).expect_code(0);
-    println!("{partitions} partitions: {most} MiB at most, {:?}", ended.took);
-    assert!(most > 0 && most <= 64 + 192, "{most} MiB");
-    assert!(scene.landfall.files() >= partitions as usize);
+    let (most, used) = (high_water(running.pid()), ticks(running.pid()));
+    println!("{partitions} partitions: {most} MiB at most, {used} ticks, {:?}", began.elapsed());
+    running.terminate(Duration::from_secs(20)).expect_code(0);
+    assert!(most <= bound, "{most} MiB");
+    assert!(used > 50, "it has read nothing: {used} ticks");
 }
