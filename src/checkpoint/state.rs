@@ -15,7 +15,6 @@
 //! | | `why` is `truncated`, and all of `R` is committed | nothing but the lineage, see below | `AlreadyCommitted` |
 //! | | anything else | | `NotExact` |
 //! | `adopt_topic_id` | the stream was born without one, none was adopted | `adopted_topic_id` | `TopicIdKnown` |
-//! | `set_next_epoch(at, e)` | `at == r.next` | `next_epoch = e` | `Moved` |
 //!
 //! Any range with `until <= from` is `Empty`.
 //!
@@ -134,8 +133,6 @@ pub enum Refusal {
     AlreadyResolved { stream: String, span: Span, decision: Resolution },
     #[error("{stream}: its topic id is known already ({known}); {id} is another topic of the same name")]
     TopicIdKnown { stream: String, known: String, id: String },
-    #[error("{stream}: the epoch belongs to offset {at}, but the checkpoint stands at {next}")]
-    Moved { stream: String, at: i64, next: i64 },
 }
 
 /// A record that no transition can have made.

@@ -223,17 +223,6 @@ fn a_topic_id_is_adopted_once() {
 }
 
 #[test]
-fn an_epoch_is_remembered_only_where_the_checkpoint_stands() {
-    let old = Checkpoint::birth(stream(), 5, "n0").unwrap();
-    let new = old.set_next_epoch(5, Some(9), "n1").unwrap();
-    stepped(&old, &new);
-    assert_eq!(new.next_epoch, Some(9));
-    for at in [4, 6] {
-        assert!(matches!(old.set_next_epoch(at, Some(9), "n1"), Err(Refusal::Moved { .. })));
-    }
-}
-
-#[test]
 fn a_stream_starts_at_an_offset() {
     assert!(matches!(Checkpoint::birth(stream(), -1, "n"), Err(Refusal::Start { .. })));
     let largest = Checkpoint::birth(stream(), i64::MAX, "n").unwrap();

@@ -121,17 +121,6 @@ impl Checkpoint {
         Ok(new)
     }
 
-    /// Remembers the leader epoch of the record before `at`, which must be `next`: the epoch of any other
-    /// offset would look like a truncation later.
-    pub fn set_next_epoch(&self, at: i64, epoch: Option<i32>, nonce: impl Into<String>) -> Result<Checkpoint, Refusal> {
-        if at != self.next {
-            return Err(Refusal::Moved { stream: self.stream.to_string(), at, next: self.next });
-        }
-        let mut new = self.successor(nonce);
-        new.next_epoch = epoch;
-        Ok(new)
-    }
-
     /// The same content, one version on. It keeps the minor format that brought the unknown fields; a release
     /// whose own minor is higher raises it here.
     fn successor(&self, nonce: impl Into<String>) -> Checkpoint {
