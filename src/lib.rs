@@ -1,12 +1,13 @@
 //! landfall lands Kafka topics in a data lake exactly once.
 //!
-//! The path of a batch, down the rooms of this crate:
+//! A batch is read, planned, written create-only and committed, then announced: see `docs/exactly-once.md`. Its
+//! path through the rooms of this crate, of which `supervisor` starts one `pipeline` for each partition:
 //!
 //! ```text
-//! offsets ─► plan ─► checkpoint ─► kafka ─► (sink, lake) ─► pipeline ─► supervisor
+//! pipeline:  kafka ─► plan ─► checkpoint ─► (sink, lake) ─► checkpoint ─► kafka
+//!            read     how     planned       written         committed     announced
+//!                     much
 //! ```
-//!
-//! `plan → read → create-only write → commit → announce`: see `docs/exactly-once.md`.
 
 pub mod ambient;
 mod batch;

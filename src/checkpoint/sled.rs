@@ -33,8 +33,8 @@ use super::ledger::{Fault, Pages, Pair, meta_key};
 use super::lock::StateLock;
 use super::{Checkpoint, CheckpointStore, StoreError, Swap, rules};
 
-/// A page of this table never fills more than about `17 × 2 KiB`, far from the 128 KiB at which sled
-/// would put it into a file of its own.
+/// What sled keeps of its pages in memory. (A page of this table never fills more than about `17 × 2 KiB`, far from
+/// the 128 KiB at which sled would put it into a file of its own.)
 const CACHE: u64 = 16 << 20;
 /// Space that must be left: sled grows by segments of 512 KiB, and cleans up on its own account.
 const FLOOR: u64 = 2 << 20;

@@ -9,7 +9,8 @@ use regex::Regex;
 #[derive(Debug, Clone)]
 pub enum TopicSelector {
     Name(String),
-    /// Matches whole names, never Kafka's internal topics.
+    /// Matches whole names, but none that begins with `__`: those are Kafka's own and its tools', and are meant by
+    /// name only.
     Pattern(TopicPattern),
 }
 
@@ -20,7 +21,7 @@ pub struct TopicPattern {
     regex: Regex,
 }
 
-/// Topics that Kafka keeps for itself. Other names with underscores in front belong to people.
+/// Topics that Kafka keeps for itself.
 const INTERNAL: [&str; 5] =
     ["__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata", "__cluster_metadata"];
 
@@ -28,7 +29,7 @@ impl TopicSelector {
     pub fn matches(&self, topic: &str) -> bool {
         match self {
             TopicSelector::Name(name) => name == topic,
-            TopicSelector::Pattern(pattern) => !is_internal(topic) && pattern.regex.is_match(topic),
+            TopicSelector::Pattern(pattern) => !topic.starts_with("__") && pattern.regex.is_match(topic),
         }
     }
 
@@ -41,7 +42,7 @@ impl TopicSelector {
     }
 }
 
-/// Whether Kafka keeps this topic for itself: a pattern never means it.
+/// Whether Kafka keeps this topic for itself.
 pub fn is_internal(topic: &str) -> bool {
     INTERNAL.contains(&topic)
 }
@@ -109,7 +110,9 @@ mod tests {
         assert!(pattern.matches("orders") && pattern.matches("payments"));
         assert!(!pattern.matches("orders-2") && !pattern.matches("my-pay"));
         let all: TopicSelector = "/.*/".parse().unwrap();
-        assert!(all.matches("orders") && !all.matches("__consumer_offsets"));
+        assert!(all.matches("orders") && all.matches("_schemas"));
+        assert!(!all.matches("__consumer_offsets") && !all.matches("__tool"));
+        assert!("__tool".parse::<TopicSelector>().unwrap().matches("__tool"), "by name");
         assert_eq!(all.to_string(), "/.*/");
     }
 

@@ -7,48 +7,37 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
-use regex::Regex;
 
 use super::native::{c_string, code, describe, look_at_error, millis, text};
 use super::{Kafka, KafkaError};
+use crate::config::TopicSelector;
 
 /// The topics to land: names, and patterns that match whole names.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     names: Vec<String>,
-    patterns: Vec<(String, Regex)>,
+    /// As they are written, with their slashes.
+    patterns: Vec<(String, TopicSelector)>,
 }
 
 /// Why a selection cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    #[error(
-        "topic {topic:?} is not a name that Kafka allows: letters, digits, '.', '_' and '-', at most 249; a regular expression stands between slashes: \"/{topic}/\""
-    )]
-    Name { topic: String },
-    #[error("topic pattern {pattern:?} is not a regular expression: {reason}")]
-    Pattern { pattern: String, reason: String },
+    #[error("{0}; a regular expression stands between slashes, as in \"/orders-.*/\"")]
+    Topic(String),
     #[error("no topic is given")]
     Empty,
 }
 
 impl Selection {
-    /// Reads names and `/patterns/`.
+    /// Reads names and `/patterns/`, as `kafka.topics` has them.
     pub fn new<S: AsRef<str>>(topics: &[S]) -> Result<Selection, SelectionError> {
         let mut selection = Selection::default();
         for topic in topics.iter().map(AsRef::as_ref) {
-            let pattern = topic.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
-            if let Some(pattern) = pattern.filter(|pattern| !pattern.is_empty()) {
-                let regex = Regex::new(&format!("^(?:{pattern})$"));
-                let regex =
-                    regex.map_err(|e| SelectionError::Pattern { pattern: topic.into(), reason: e.to_string() })?;
-                selection.patterns.push((topic.into(), regex));
-            } else if is_topic_name(topic) {
-                if !selection.names.iter().any(|name| name == topic) {
-                    selection.names.push(topic.into());
-                }
-            } else {
-                return Err(SelectionError::Name { topic: topic.into() });
+            match topic.parse::<TopicSelector>().map_err(SelectionError::Topic)? {
+                TopicSelector::Name(name) if selection.names.contains(&name) => {}
+                TopicSelector::Name(name) => selection.names.push(name),
+                pattern => selection.patterns.push((topic.into(), pattern)),
             }
         }
         if selection.names.is_empty() && selection.patterns.is_empty() {
@@ -67,19 +56,10 @@ impl Selection {
         !self.patterns.is_empty() || self.names.len() > 1
     }
 
-    /// The pattern that picks this topic. Topics that begin with `__` are Kafka's own and are picked by name
-    /// only.
+    /// The pattern that picks this topic.
     fn pattern_for(&self, topic: &str) -> Option<&str> {
-        if topic.starts_with("__") {
-            return None;
-        }
-        self.patterns.iter().find(|(_, regex)| regex.is_match(topic)).map(|(pattern, _)| pattern.as_str())
+        self.patterns.iter().find(|(_, pattern)| pattern.matches(topic)).map(|(text, _)| text.as_str())
     }
-}
-
-fn is_topic_name(topic: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !topic.is_empty() && topic.len() <= 249 && topic != "." && topic != ".." && topic.chars().all(legal)
 }
 
 /// How a topic came into the selection.

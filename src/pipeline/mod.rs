@@ -1,4 +1,4 @@
-//! One stream: plan → read → decode → write → commit; then announce.
+//! One stream: plan → read → write → commit; then announce.
 //!
 //! [`StreamTask::session`] is that loop. A session begins from the checkpoint alone, so recovery is the
 //! same path: whatever goes wrong, the session ends, and the next one finds what is planned. Rows are

@@ -48,7 +48,7 @@ impl StreamTask {
         let gaps = if gap.is_empty() { Vec::new() } else { vec![gap] };
         if !gaps.is_empty() && self.works.on_gap == OnGap::Fail {
             self.same_topic().await?;
-            return Err(judge::gap_stop(&self.stream, gap));
+            return Err(judge::gap_stop(&self.stream, gap, plan.span));
         }
         if gap == span {
             return self.land_gap(&plan, gaps).await;
@@ -89,7 +89,7 @@ impl StreamTask {
     async fn plan_gap(&mut self, gap: Span) -> Result<(), Trouble> {
         self.same_topic().await?;
         if self.works.on_gap == OnGap::Fail {
-            return Err(judge::gap_stop(&self.stream, gap));
+            return Err(judge::gap_stop(&self.stream, gap, gap));
         }
         tracing::warn!(
             "{}: recorded as a gap: Kafka dropped these records before they were read",
@@ -165,11 +165,7 @@ impl StreamTask {
         match fault {
             ReadFault::Kafka(Fault::Corrupt(message)) if same >= SAME_FAULT => Err(Trouble::stop(
                 format!("{}: the records from offset {at} on are corrupt on the broker: {message}", self.stream),
-                format!(
-                    "repair the partition (another replica may be whole), or give the records up with `landfall resolve \
-                     --stream {} --range {}-UNTIL --as gap`, where UNTIL is the first offset behind the damage",
-                    self.stream, self.checkpoint.next
-                ),
+                judge::corrupt_way_out(&self.stream, at, self.checkpoint.next, &self.open_plans()),
             )),
             ReadFault::Kafka(Fault::NotAuthorized(message)) => Err(Trouble::stop(
                 format!("{}: {message}", self.stream),
@@ -207,14 +203,14 @@ impl StreamTask {
             // Both ends say that it is there, and still it is refused: the epoch does not fit.
             return Err(Trouble::stop(
                 format!("{}: the log before offset {at} is not the one that was read: {message}", self.stream),
-                format!(
-                    "records were truncated (an unclean leader election?); find out what was lost, then accept it with \
-                     `landfall resolve --stream {} --range FROM-{at} --as truncated`",
-                    self.stream
-                ),
+                judge::epoch_way_out(&self.stream, at, message, &self.open_plans()),
             ));
         }
         Err(Trouble::again(format!("{}: reading at offset {at}: {fault}", self.stream)))
+    }
+
+    fn open_plans(&self) -> Vec<Span> {
+        self.checkpoint.planned.iter().map(Planned::span).collect()
     }
 
     /// Compares the newest known ends of the partition with where this stream has got to.
@@ -248,8 +244,7 @@ impl StreamTask {
         let since = *self.truncated_since.get_or_insert(asked);
         if asked.saturating_duration_since(since) >= self.works.truncation_wait {
             self.same_topic().await?;
-            let open: Vec<Span> = self.checkpoint.planned.iter().map(Planned::span).collect();
-            return Err(judge::truncated_stop(&self.stream, expected, end, &open));
+            return Err(judge::truncated_stop(&self.stream, expected, end, &self.open_plans()));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! back as positions, and a failure matters to nobody else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_lake::fault;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::births::blocking;
 use crate::kafka::{Kafka, KafkaError};
+use crate::status::Board;
 
 const PERIOD: Duration = Duration::from_secs(5);
 
@@ -17,6 +19,8 @@ pub(super) struct Group {
     pub name: String,
     /// Goes with every announcement, so that two lakes on one group are noticed.
     pub lake: String,
+    /// Shows whether brokers are away: that is said for all, and not here again.
+    pub board: Arc<Board>,
 }
 
 /// By topic and partition.
@@ -47,7 +51,8 @@ pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::U
                         tracing::info!("committed offsets are announced to group {} again", group.name);
                     }
                 }
-                Err(error) if !std::mem::replace(&mut told, true) => {
+                Err(error) if !told && !(error.is_transient() && group.board.are_brokers_away()) => {
+                    told = true;
                     tracing::warn!("committed offsets could not be announced to group {}: {error}", group.name);
                 }
                 Err(_) => {}

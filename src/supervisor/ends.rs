@@ -62,31 +62,20 @@ pub(super) async fn keep_asking(works: Arc<Works>) {
     }
 }
 
-/// An error is one of all partitions: one without a leader must not hide the others.
+/// An error means that no broker answers: one partition without a leader must not hide the others.
 async fn refresh(works: &Works, streams: &[Stream]) -> Result<(), KafkaError> {
+    let one = streams.first().map(|stream| stream.topic.clone());
+    blocking(&works.kafka, move |kafka| kafka.is_answered(one.as_deref(), ANSWER)).await?;
     let asked = Instant::now();
     let isolation = works.sink.layout().isolation;
     let asks = both_ends(streams);
     let answers = blocking(&works.kafka, move |kafka| kafka.list_offsets(&asks, isolation, ANSWER)).await?;
-    let (mut answered, mut silent) = (false, None);
     for (stream, pair) in streams.iter().zip(answers.chunks_exact(2)) {
-        match pair {
-            [Ok(start), Ok(end)] => {
-                answered = true;
-                works.remember_ends(stream, Ends { start: start.offset, end: end.offset }, asked);
-            }
-            [Err(error), _] | [_, Err(error)] => silent = silent.or(Some(error.clone())),
-            _ => {}
+        if let [Ok(start), Ok(end)] = pair {
+            works.remember_ends(stream, Ends { start: start.offset, end: end.offset }, asked);
         }
     }
-    match silent {
-        // No leader for any of them. Whether a broker answers at all is another question.
-        Some(error) if !answered && error.is_transient() => {
-            let one = streams.first().map(|stream| stream.topic.clone());
-            blocking(&works.kafka, move |kafka| kafka.is_answered(one.as_deref(), ANSWER)).await
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn both_ends(streams: &[Stream]) -> Vec<(String, i32, At)> {

@@ -241,7 +241,11 @@ impl Run {
     }
 
     fn group(&self) -> announce::Group {
-        announce::Group { name: self.plant.group.clone(), lake: self.plant.origin.lake_id().to_owned() }
+        announce::Group {
+            name: self.plant.group.clone(),
+            lake: self.plant.origin.lake_id().to_owned(),
+            board: self.plant.board.clone(),
+        }
     }
 
     /// Forever, or until every stream of `--once` has ended.

@@ -22,7 +22,8 @@ fn under_fail_the_stream_stops_and_names_both_offsets() {
     scene.producer().fill(&other, 0, 0..30);
     scene.landfall.configure(&Settings::new(&scene.bootstrap, &[&scene.topic, &other]));
     let ended = scene.landfall.once().expect_code(1);
-    ended.expect_words(&[scene.topic.as_str(), "100", "180", "on_gap"]);
+    let command = format!("landfall resolve --stream {}/0 --range 100-180 --as gap", scene.topic);
+    ended.expect_words(&[scene.topic.as_str(), "100", "180", "on_gap", &command]);
     let findings = scene.look();
     findings.assert_sound("stopped for a gap");
     assert_eq!((findings.rows, findings.lost, findings.gaps), (130, 200, 0), "the other topic landed: {findings}");

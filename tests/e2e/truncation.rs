@@ -41,7 +41,8 @@ fn a_stream_whose_log_was_cut_stops_alone_and_goes_on_when_told_to() {
     Producer::new(&broker.bootstrap(), &second).fill(&scene.topic, 0, 500..530);
     scene.producer().fill(&steady, 0, 10..30);
     let ended = scene.landfall.once().expect_code(1);
-    ended.expect_words(&[&format!("{}/0", scene.topic), "18", "truncated", "resolve"]);
+    let command = format!("landfall resolve --stream {}/0 --range 12-18 --as truncated", scene.topic);
+    ended.expect_words(&[&format!("{}/0", scene.topic), "18", &command]);
     let findings = scene.look();
     findings.assert_clean("stopped for a truncation");
     assert_eq!(findings.rows, 48, "the other topic landed, and nothing of the new history");

@@ -9,7 +9,7 @@ pub(super) static KAFKA: &[Key] = &[
     Key {
         path: "kafka.topics",
         takes: "list of names and `/regular expressions/`",
-        about: "The topics to land. An expression in slashes means every topic whose whole name it matches, also topics that are created later; Kafka's internal topics are never meant.",
+        about: "The topics to land. An expression in slashes means every topic whose whole name it matches, also topics that are created later; those that begin with `__`, as Kafka's internal ones do, are meant by name only.",
         example: r#"["orders", "/payments-.*/"]"#,
         need: Need::Required,
         apply: |config, found| read::topics(found).map(|topics| config.kafka.topics = topics),
