@@ -125,6 +125,8 @@ impl StreamTask {
         drop(answer.send(told));
         self.truncated_since = None;
         self.faults.forget();
+        // Of a history that may have been cut: what lands now must not bring it back.
+        self.lineages.clear();
         // Whatever is under way was planned before the decision.
         Err(Trouble::Anew)
     }
