@@ -59,11 +59,11 @@ impl Budget {
         memory > self.writers_share() / 2
     }
 
-    /// How many bytes of rows are handed to a batch at once: enough to encode well, little against the
-    /// size of the file.
-    pub fn batch_bytes(&self, max_size: u64) -> usize {
-        let of_file = usize::try_from(max_size / 16).unwrap_or(MIB);
-        of_file.clamp(4 * KIB, MIB)
+    /// How many bytes of rows are handed to a batch at once: enough to encode well, little against the size of the
+    /// file; and where many partitions are read, little enough that what waits leaves room for the batches.
+    pub fn batch_bytes(&self, max_size: u64, partitions: usize) -> usize {
+        let of_file = usize::try_from(max_size / 16).unwrap_or(MIB).clamp(4 * KIB, MIB);
+        of_file.min((self.writers_share() / 4 / partitions.max(1)).max(16 * KIB))
     }
 
     /// Counts a sealed batch for as long as the returned value lives.
@@ -74,5 +74,22 @@ impl Budget {
 
     pub fn landing_is_full(&self) -> bool {
         self.landing.load(Ordering::Acquire) > self.memory / 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_little_against_the_share() {
+        let budget = Budget::new(192 * MIB, 2);
+        assert_eq!(budget.batch_bytes(128 << 20, 1), MIB);
+        assert_eq!(budget.batch_bytes(128 << 20, 12), MIB, "a few partitions: as much as encodes well");
+        for partitions in [13, 50, 500, 768] {
+            assert!(budget.batch_bytes(128 << 20, partitions) * partitions <= budget.writers_share() / 4);
+        }
+        assert_eq!(budget.batch_bytes(128 << 20, 100_000), 16 * KIB);
+        assert_eq!(budget.batch_bytes(1, 1), 4 * KIB, "small files");
     }
 }

@@ -139,6 +139,7 @@ impl Crew {
             next_slot: 0,
             spare: Vec::new(),
             aged: Instant::now(),
+            busy: 0,
         };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))

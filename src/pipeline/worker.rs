@@ -40,6 +40,8 @@ pub(super) struct Worker {
     /// Slots that were given free: the reader's table is as long as the largest slot.
     pub spare: Vec<Slot>,
     pub aged: Instant,
+    /// How many partitions had rows in the turn before.
+    pub busy: usize,
 }
 
 const POLL: Duration = Duration::from_millis(20);
@@ -165,7 +167,7 @@ impl Worker {
             let bound = draft.bound(&self.roll);
             let columns = self.reader.columns(slot);
             let ends_here = position.next >= bound;
-            if !ends_here && !aging && columns.bytes() < self.budget.batch_bytes(self.roll.max_size) {
+            if !ends_here && !aging && columns.bytes() < self.budget.batch_bytes(self.roll.max_size, self.busy) {
                 return;
             }
             if let Err(error) = draft.absorb(self.sink.as_ref(), columns, bound) {
@@ -297,6 +299,7 @@ impl Worker {
     /// Where this worker holds more than its share: the rows of the heaviest partitions go into their batches,
     /// which are asked for their memory; where that frees too little, the heaviest batches end.
     fn relieve(&mut self) {
+        self.busy = self.drafts.values().filter(|draft| draft.seen.is_some()).count();
         let mut held = self.held();
         let share = self.budget.writers_share();
         if held <= share {
