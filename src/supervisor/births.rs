@@ -102,13 +102,14 @@ impl Run {
             _ => false,
         };
         self.doubt(is_another);
+        let mut started = Vec::new();
         for topic in fresh {
             if self.known.values().any(|stream| stream.topic == topic.name && is_another(stream)) {
                 continue;
             }
             let id = ids.get(&topic.name).cloned().unwrap_or(TopicId::Missing);
             match self.start_topic(cluster, &topic, id).await {
-                Ok(()) => {}
+                Ok(()) => started.push(topic),
                 Err(RunError::Origin(error)) if !error.is_transient() => {
                     self.refuse_topic(&topic.name, error.to_string(), &way_out(&error));
                 }
@@ -118,6 +119,7 @@ impl Run {
                 Err(error) => drop(later.get_or_insert(error)),
             }
         }
+        super::report::found(&started);
         later.map_or(Ok(()), Err)
     }
 
