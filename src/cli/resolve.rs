@@ -16,7 +16,7 @@ use crate::config::Config;
 #[derive(Debug, Args)]
 #[command(
     long_about = "Decides about an exact range of a stopped stream that can never be read again.\n\n\
-        The decision is stored in the plan and carried out by the next run. `landfall status` shows the ranges of \
+        The decision is stored in the plan. A running landfall carries it out at once, otherwise the next run. `landfall status` shows the ranges of \
         stopped streams and the command that fits. Where a changed setting is enough (source.on_gap = \"record\"), \
         no decision is needed.",
     after_help = "Examples:\n  \
@@ -69,8 +69,20 @@ pub struct Resolved {
     pub until: i64,
     #[serde(rename = "as")]
     pub decision: Decision,
-    /// The same decision stood there already.
+    /// The same decision stood there already, or has been carried out.
     pub already: bool,
+    /// Who carries it out, for people.
+    #[serde(skip)]
+    pub carried_out: CarriedOut,
+}
+
+/// When a decision takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CarriedOut {
+    Before,
+    /// By the process that runs.
+    Now,
+    NextRun,
 }
 
 impl Render for Resolved {
@@ -82,7 +94,12 @@ impl Render for Resolved {
         };
         let Resolved { topic, partition, from, until, .. } = self;
         let stored = if self.already { "was already decided" } else { "is decided" };
-        format!("{topic}/{partition} [{from}, {until}) {stored}: {word}. The next run carries it out.\n")
+        let when = match self.carried_out {
+            CarriedOut::Before => "It has been carried out",
+            CarriedOut::Now => "The running landfall carries it out now",
+            CarriedOut::NextRun => "The next run carries it out",
+        };
+        format!("{topic}/{partition} [{from}, {until}) {stored}: {word}. {when}.\n")
     }
 }
 
@@ -96,16 +113,20 @@ pub fn run(args: &ResolveArgs, console: &Console) -> Result<Exit, Failure> {
 fn decide(config: &Config, stream: &StreamName, range: Span, decision: Decision) -> Result<Resolved, Failure> {
     let StreamName { topic, partition } = stream.clone();
     let resolution = Resolution::from(decision);
-    let resolved =
-        |already| Resolved { topic: topic.clone(), partition, from: range.from, until: range.until, decision, already };
+    let resolved = |already, carried_out| {
+        let Span { from, until } = range;
+        Resolved { topic: topic.clone(), partition, from, until, decision, already, carried_out }
+    };
     block_on(async {
         let inspection = open_or_ask(&config.checkpoint.path).await?;
-        let stands = |checkpoint: &Checkpoint| {
-            let same = checkpoint.stream.topic == topic && checkpoint.stream.partition == partition;
-            same && checkpoint.open_plan(range).is_some_and(|plan| plan.resolved == Some(resolution))
+        let when = match &inspection {
+            Inspection::Running(_) => CarriedOut::Now,
+            Inspection::Idle(_) | Inspection::Absent => CarriedOut::NextRun,
         };
-        if inspection.checkpoints().await?.iter().any(stands) {
-            return Ok(resolved(true));
+        let all = inspection.checkpoints().await?;
+        let mut same = all.iter().filter(|one| one.stream.topic == topic && one.stream.partition == partition);
+        if let Some(stood) = same.find_map(|checkpoint| stands(checkpoint, range, resolution)) {
+            return Ok(resolved(true, if stood == Stood::Done { CarriedOut::Before } else { when }));
         }
         match inspection {
             Inspection::Running(client) => {
@@ -123,8 +144,24 @@ fn decide(config: &Config, stream: &StreamName, range: Span, decision: Decision)
                     .way_out("correct checkpoint.path; `landfall status` lists the streams that are known"));
             }
         }
-        Ok(resolved(false))
+        Ok(resolved(false, when))
     })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stood {
+    Planned,
+    Done,
+}
+
+/// Whether this decision was taken before: it stands in an open plan, or what it leads to stands in the checkpoint.
+fn stands(checkpoint: &Checkpoint, range: Span, decision: Resolution) -> Option<Stood> {
+    if let Some(plan) = checkpoint.open_plan(range) {
+        return (plan.resolved == Some(decision)).then_some(Stood::Planned);
+    }
+    let is_gap = checkpoint.gaps.iter().any(|gap| gap.covers(range));
+    let is_cut = decision == Resolution::Truncated && checkpoint.accepted_cut == Some(range.from);
+    (checkpoint.is_committed(range) && (is_gap || is_cut)).then_some(Stood::Done)
 }
 
 /// A refusal is the answer to the question, not a fault of a disk.
@@ -139,7 +176,15 @@ fn refused(error: StoreError) -> Failure {
 #[cfg(test)]
 pub fn sample() -> Resolved {
     let decision = Decision::Gap;
-    Resolved { topic: "orders".into(), partition: 3, from: 100, until: 200, decision, already: false }
+    Resolved {
+        topic: "orders".into(),
+        partition: 3,
+        from: 100,
+        until: 200,
+        decision,
+        already: false,
+        carried_out: CarriedOut::NextRun,
+    }
 }
 
 #[cfg(test)]
@@ -147,8 +192,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_decision_that_has_been_carried_out_stands() {
+        let stream = landfall_sink::Stream { cluster: "c".into(), topic: "t".into(), topic_id: None, partition: 0 };
+        let range = Span::new(0, 10);
+        let born = Checkpoint::birth(stream, 0, "n0").unwrap();
+        assert_eq!(stands(&born, range, Resolution::Gap), None);
+        let decided = born.resolve(range, Resolution::Gap, "layout", "n1").unwrap();
+        assert_eq!(stands(&decided, range, Resolution::Gap), Some(Stood::Planned));
+        assert_eq!(stands(&decided, range, Resolution::Truncated), None, "another decision");
+        let landed = decided.commit(range, &[range], "n2").unwrap();
+        assert_eq!(stands(&landed, range, Resolution::Gap), Some(Stood::Done));
+        let full = decided.commit(range, &[], "n2").unwrap();
+        assert_eq!(stands(&full, range, Resolution::Gap), None, "its records have landed");
+        let cut = full.resolve(Span::new(4, 10), Resolution::Truncated, "layout", "n3").unwrap();
+        assert_eq!(stands(&cut, Span::new(4, 10), Resolution::Truncated), Some(Stood::Done));
+    }
+
+    #[test]
     fn a_decision_is_repeated_to_the_person() {
         assert_eq!(sample().text(), "orders/3 [100, 200) is decided: a gap. The next run carries it out.\n");
+        let told = Resolved { carried_out: CarriedOut::Now, ..sample() }.text();
+        assert!(told.ends_with("The running landfall carries it out now.\n"), "{told}");
         assert_eq!(serde_json::to_value(sample()).unwrap()["as"], "gap");
         for (decision, resolution) in [
             (Decision::Gap, Resolution::Gap),

@@ -104,6 +104,7 @@ impl Run {
             _ => false,
         };
         self.doubt(is_another);
+        let mut started = Vec::new();
         for topic in fresh {
             if self.known.values().any(|stream| stream.topic == topic.name && is_another(stream)) {
                 // The streams compare for themselves. What is not started yet must not be forgotten by `--once`.
@@ -115,7 +116,7 @@ impl Run {
             }
             let id = ids.get(&topic.name).cloned().unwrap_or(TopicId::Missing);
             match self.start_topic(cluster, &topic, id).await {
-                Ok(()) => {}
+                Ok(()) => started.push(topic),
                 Err(error @ RunError::StartBeyondEnd { .. }) => {
                     self.refuse_topic(&topic.name, error.to_string(), CORRECT_START);
                 }
@@ -128,6 +129,7 @@ impl Run {
                 Err(error) => drop(later.get_or_insert(error)),
             }
         }
+        super::report::found(&started);
         later.map_or(Ok(()), Err)
     }
 

@@ -5,6 +5,7 @@ mod announce;
 mod births;
 mod ends;
 mod operator;
+mod report;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -162,12 +163,16 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
     let mut run = Run::new(plant, mode, phases, announce, fatal).await?;
     let announcer = tokio::spawn(announce::announcer(run.plant.kafka.clone(), run.group(), announcements));
     let asker = tokio::spawn(ends::keep_asking(run.works.clone()));
+    let board = run.plant.board.clone();
+    let teller = tokio::spawn(report::keep_telling(board.clone()));
+    report::begins(&run.plant, &cluster);
     let ended = tokio::select! {
         ended = run.until_done(&cluster) => ended.map(|()| true),
         () = &mut stop => Ok(false),
         Some(why) = fatals.recv() => Err(RunError::Fatal(why)),
     };
     asker.abort();
+    teller.abort();
     phase.send_replace(Phase::Draining);
     run.drain().await;
     run.works.crew.dismiss();
@@ -177,6 +182,7 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
     drop(run);
     // What ends the process may have been said by the last stream, whose end was seen first.
     let fatal = fatals.try_recv().ok();
+    report::ends(&board);
     // The announcer ends with the last stream; it is best effort, so it is not waited for long.
     drop(tokio::time::timeout(Duration::from_secs(3), announcer).await);
     if let Some(why) = fatal {

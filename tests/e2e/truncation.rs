@@ -79,9 +79,13 @@ fn a_log_that_was_cut_below_an_open_plan_stops_and_each_range_is_decided() {
     });
     assert_eq!(scene.look().rows, 0);
     let resolve = ["resolve", "--stream", &stream, "--range", "0-18", "--as", "truncated", "landfall.toml"];
-    scene.landfall.command(&resolve).expect_code(0);
+    let told = scene.landfall.command(&resolve).expect_code(0);
+    assert!(told.stdout.contains("running landfall"), "{}", told.stdout);
     // The plan takes its name with an empty file, and the stream waits for the log to reach it again.
     wait_until("the plan took its name", Duration::from_secs(60), || scene.landfall.files() == 1);
+    wait_until("it was carried out, and stands", Duration::from_secs(20), || {
+        scene.landfall.command(&resolve).expect_code(0).stdout.contains("It has been carried out")
+    });
     scene.journal.forget(&scene.topic);
     Producer::new(&broker.bootstrap(), &Journal::new()).fill(&scene.topic, 0, 500..506);
     scene.producer().fill(&scene.topic, 0, 600..640);
