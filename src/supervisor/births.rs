@@ -110,6 +110,7 @@ impl Run {
                 // The streams compare for themselves. What is not started yet must not be forgotten by `--once`.
                 if self.mode == Mode::Once && ids.get(&topic.name) == Some(&TopicId::Missing) {
                     let why = format!("topic {} is not known to every broker", topic.name);
+                    self.missing.insert(topic.name);
                     later.get_or_insert(KafkaError::Missing(why).into());
                 }
                 continue;
