@@ -10,7 +10,7 @@ use super::Failure;
 use crate::checkpoint::Checkpoint;
 use crate::config::LakeUrl;
 use crate::files;
-use crate::origin::Origin;
+use crate::origin::{Origin, places};
 
 pub struct View {
     pub stream: Stream,
@@ -40,11 +40,13 @@ pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
     let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 2)?);
     let origin = Origin::open(lake.clone()).await?;
     let mut views = Vec::new();
+    // Without a layout nothing was ever planned here.
+    let Some(layout) = origin.layouts().await?.into_iter().next() else { return Ok(views) };
+    let sink = files::reader(&lake, &layout)?;
     for stream in origin.streams().await? {
         let (mut names, mut gaps) = (Vec::new(), Vec::new());
-        for layout in origin.layouts().await? {
-            let sink = files::reader(&lake, &layout)?;
-            let mut landed = sink.landed(&layout, &stream, 0).await?;
+        for group in places(&origin, sink.as_ref(), &stream).await? {
+            let mut landed = sink.landed(&group[0], &stream, 0).await?;
             while let Some(file) = landed.try_next().await? {
                 names.push(file.span);
                 gaps.extend(file.gaps);

@@ -212,3 +212,31 @@ fn a_topic_made_again_between_two_fetches_of_one_batch_lands_nothing() {
     findings.assert_sound("a topic that was made again");
     assert_eq!(findings.rows, 0, "{findings}");
 }
+
+/// The procedure of operating.md, and then all that is promised of any lake: an audit, the commands that look, and a
+/// rebuild of the store. Files under another path are of the other topic, for whichever of them one asks.
+#[test]
+fn a_topic_made_again_lands_in_another_place_and_the_lake_stays_whole() {
+    let mut scene = Scene::new("again-beside", 2);
+    scene.fill(50);
+    scene.finish(&scene.settings());
+    scene.admin.recreate(&scene.topic, 2);
+    let strangers = Producer::new(&scene.bootstrap, &Default::default());
+    (0..2).for_each(|partition| strangers.fill(&scene.topic, partition, 5000..5080));
+    scene.landfall.configure(&Settings { path: "v2/{topic}/{partition}", ..scene.settings() });
+    scene.landfall.once().expect_code(0);
+    let whole = |when: &str| {
+        for target in ["landfall.toml", "lake"] {
+            let audit = scene.landfall.command(&["verify", target]).expect_code(0);
+            let rows = format!("{} rows", 2 * 50 + 2 * 80);
+            assert!(audit.stdout.contains(&rows), "{when}, {target}:\n{}", audit.stdout);
+            scene.landfall.command(&["status", target]).expect_code(0);
+            scene.landfall.command(&["offsets", target]).expect_code(0);
+        }
+    };
+    whole("as it was landed");
+    std::fs::remove_dir_all(scene.landfall.state()).expect("the state");
+    scene.landfall.command(&["rebuild", "--yes", "landfall.toml"]).expect_code(0);
+    scene.landfall.once().expect_code(0);
+    whole("with a store that was made anew");
+}
