@@ -157,3 +157,16 @@ fn a_running_landfall_is_asked_and_never_rebuilt() {
     call(&scene.landfall, &["rebuild", "--yes"]).expect_code(73).expect_words(&["is held by process"]);
     running.terminate(Duration::from_secs(30)).expect_code(0);
 }
+
+#[test]
+fn a_demo_works_in_a_folder_of_any_name() {
+    let scene = Scene::new("demo", 1);
+    let folder = "a%20b ${x} e\u{301} o'br #[h]\\";
+    let arguments = ["demo", "--dir", folder, "--for", "5s", "--kill-every", "2s", "--rate", "300", "--output", "json"];
+    let shown = json(&scene.landfall.command(&arguments).expect_code(0));
+    assert_eq!((&shown["lost"], &shown["verify"]), (&0.into(), &"clean".into()), "{shown}");
+    assert!(scene.dir().join(folder).join("lake/orders").is_dir(), "{shown}");
+    let lake = shown["lake"].as_str().expect("a URL");
+    scene.landfall.command(&["verify", lake]).expect_code(0);
+    assert!(shown["query"].as_str().expect("a query").contains("o''br"), "{shown}");
+}
