@@ -1,6 +1,6 @@
 //! `landfall status`: where every partition stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use landfall_sink::{Span, Stream};
@@ -36,6 +36,8 @@ pub struct Status {
 pub struct StatusRow {
     pub topic: String,
     pub partition: i32,
+    /// Tells topics of one name apart; `null` where the broker has no ids.
+    pub topic_id: Option<String>,
     /// The first offset that was ever meant to be landed.
     pub genesis: i64,
     /// The first offset that no plan covers.
@@ -90,9 +92,10 @@ impl Render for Status {
         let titles =
             ["topic", ">partition", ">genesis", ">committed", ">next", ">end", ">lag", "state", "planned", "gaps"];
         let mut table = Table::new(&titles);
+        let shared = self.shared_names();
         for row in &self.streams {
             table.row([
-                row.topic.clone(),
+                name(row, &shared),
                 row.partition.to_string(),
                 number(row.genesis),
                 number(row.committed),
@@ -107,10 +110,32 @@ impl Render for Status {
         let mut text = table.render();
         for row in &self.streams {
             if let Some(reason) = &row.reason {
-                text.push_str(&format!("{}/{} {}: {reason}\n", row.topic, row.partition, row.state.as_str()));
+                text.push_str(&format!("{}/{} {}: {reason}\n", name(row, &shared), row.partition, row.state.as_str()));
             }
         }
         text
+    }
+}
+
+impl Status {
+    /// Names that more than one topic of this lake has.
+    fn shared_names(&self) -> BTreeSet<&str> {
+        let mut ids: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        let mut shared = BTreeSet::new();
+        for row in self.streams.iter().filter(|row| row.partition >= 0) {
+            let id = row.topic_id.as_deref();
+            if *ids.entry(&row.topic).or_insert(id) != id {
+                shared.insert(row.topic.as_str());
+            }
+        }
+        shared
+    }
+}
+
+fn name(row: &StatusRow, shared: &BTreeSet<&str>) -> String {
+    match shared.contains(row.topic.as_str()) {
+        true => format!("{} (id {})", row.topic, row.topic_id.as_deref().unwrap_or("-")),
+        false => row.topic.clone(),
     }
 }
 
@@ -171,6 +196,7 @@ fn of_status(status: &StreamStatus) -> StatusRow {
         lag,
         gaps: status.gaps.clone(),
         state,
+        topic_id: status.stream.topic_id.clone(),
         reason,
     }
 }
@@ -191,6 +217,7 @@ fn of_view(view: View) -> StatusRow {
         lag: None,
         gaps: view.gaps,
         state: StreamState::Unknown,
+        topic_id: view.stream.topic_id,
         reason: None,
     }
 }
@@ -208,6 +235,7 @@ pub fn sample() -> Status {
         lag: Some(100),
         gaps: vec![Span::new(10, 20)],
         state: StreamState::Landing,
+        topic_id: Some("VZg3sBW9Q3uMzzHBT3QDSA".into()),
         reason: None,
     };
     Status { streams: vec![row] }
@@ -232,3 +260,12 @@ mod tests {
         );
     }
 }
+
+    #[test]
+    fn topics_of_one_name_are_told_apart() {
+        let mut status = sample();
+        let again = StatusRow { topic_id: Some("new".into()), ..status.streams[0].clone() };
+        status.streams.push(again);
+        let text = status.text();
+        assert!(text.contains("orders (id VZg3sBW9Q3uMzzHBT3QDSA)") && text.contains("orders (id new)"), "{text}");
+    }

@@ -1,5 +1,6 @@
 //! How a stream stands, from its checkpoint, or, where there is only a lake, from the names of its files.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -61,6 +62,36 @@ pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
         views.push(View { stream, genesis, next, committed, planned, gaps: merge_spans(gaps) });
     }
     Ok(views)
+}
+
+/// Of topics with one name (created again, or of another cluster) only the one that this lake has seen last: the
+/// offsets of the others mean other records.
+pub async fn present(url: &LakeUrl, mut views: Vec<View>) -> Result<Vec<View>, Failure> {
+    let mut topics: BTreeMap<String, BTreeSet<Stream>> = BTreeMap::new();
+    for view in &views {
+        let stream = Stream { partition: 0, ..view.stream.clone() };
+        topics.entry(stream.topic.clone()).or_default().insert(stream);
+    }
+    topics.retain(|_, named| named.len() > 1);
+    if topics.is_empty() {
+        return Ok(views);
+    }
+    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 1)?);
+    let origin = Origin::open(lake).await?;
+    for named in topics.into_values() {
+        let mut newest: Option<(i64, Stream)> = None;
+        for topic in named {
+            let genesis = origin.genesis(&topic.cluster, &topic.topic, topic.topic_id_or_dash()).await?;
+            newest = newest.max(Some((genesis.map_or(i64::MIN, |genesis| genesis.frozen_ms), topic)));
+        }
+        let Some((_, newest)) = newest else { continue };
+        views.retain(|view| view.stream.topic != newest.topic || is_of(&view.stream, &newest));
+    }
+    Ok(views)
+}
+
+fn is_of(stream: &Stream, topic: &Stream) -> bool {
+    (&stream.cluster, &stream.topic_id) == (&topic.cluster, &topic.topic_id)
 }
 
 fn holes(genesis: i64, names: &[Span]) -> Vec<Span> {

@@ -1,10 +1,13 @@
 //! Kinds of topics and records: compacted, with tombstones, headers and nulls, large messages, growing
 //! topics, topics that are made again under the same name.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::rig::producer::EPOCH_MS;
-use crate::rig::{Producer, Record, Scene, Settings, fresh, shared, wait_until};
+use crate::rig::{Ended, Producer, Record, Scene, Settings, fresh, shared, wait_until};
 
 const COMPACTED: [(&str, &str); 5] = [
     ("cleanup.policy", "compact"),
@@ -213,6 +216,10 @@ fn a_topic_made_again_between_two_fetches_of_one_batch_lands_nothing() {
     assert_eq!(findings.rows, 0, "{findings}");
 }
 
+fn json(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("no JSON: {}\n{}", ended.stdout, ended.stderr))
+}
+
 /// The procedure of operating.md, and then all that is promised of any lake: an audit, the commands that look, and a
 /// rebuild of the store. Files under another path are of the other topic, for whichever of them one asks.
 #[test]
@@ -230,8 +237,15 @@ fn a_topic_made_again_lands_in_another_place_and_the_lake_stays_whole() {
             let audit = scene.landfall.command(&["verify", target]).expect_code(0);
             let rows = format!("{} rows", 2 * 50 + 2 * 80);
             assert!(audit.stdout.contains(&rows), "{when}, {target}:\n{}", audit.stdout);
-            scene.landfall.command(&["status", target]).expect_code(0);
-            scene.landfall.command(&["offsets", target]).expect_code(0);
+            let status = json(&scene.landfall.command(&["status", "--output", "json", target]).expect_code(0));
+            let rows = status["streams"].as_array().expect("streams");
+            let ids: BTreeSet<&str> = rows.iter().map(|row| row["topic_id"].as_str().expect("an id")).collect();
+            assert_eq!((rows.len(), ids.len()), (4, 2), "{when}, {target}: {status}");
+            // The present topic, whichever of the two ids comes first in a dictionary.
+            let offsets = json(&scene.landfall.command(&["offsets", target]).expect_code(0));
+            let entry = &offsets[scene.topic.as_str()]["1"];
+            assert_eq!(entry["committed"], 80, "{when}, {target}: {offsets}");
+            assert!(ids.contains(entry["topic_id"].as_str().expect("an id")), "{offsets}");
         }
     };
     whole("as it was landed");
