@@ -6,7 +6,7 @@ use clap::Args;
 use landfall_sink::Span;
 use serde::Serialize;
 
-use super::engine::block_on;
+use super::engine::{block_on, same_owner};
 use super::table::{Table, number, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
@@ -72,6 +72,7 @@ fn ask(target: &Target) -> Result<Offsets, Failure> {
     let views: Vec<View> = block_on(async {
         match target {
             Target::Config(config) => {
+                same_owner(config).await?;
                 let inspection = open_or_ask(&config.checkpoint.path).await?;
                 let views = inspection.checkpoints().await?.into_iter().map(View::from).collect();
                 view::present(&config.lake.url, views).await

@@ -6,7 +6,7 @@ use clap::Args;
 use landfall_sink::{Span, Stream};
 use serde::Serialize;
 
-use super::engine::block_on;
+use super::engine::{block_on, same_owner};
 use super::table::{Table, number, or_dash, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
@@ -149,14 +149,22 @@ pub fn run(args: &StatusArgs, console: &Console) -> Result<Exit, Failure> {
 fn ask(target: &Target) -> Result<Status, Failure> {
     let streams = block_on(async {
         match target {
-            Target::Config(config) => match open_or_ask(&config.checkpoint.path).await? {
-                Inspection::Running(client) => running(&client).await,
-                idle => Ok(idle.checkpoints().await?.into_iter().map(of_checkpoint).collect()),
-            },
+            Target::Config(config) => {
+                same_owner(config).await?;
+                of_store(&open_or_ask(&config.checkpoint.path).await?).await
+            }
             Target::Lake(url) => Ok(view::of_lake(url).await?.into_iter().map(of_view).collect()),
         }
     })?;
     Ok(Status { streams })
+}
+
+/// What the store knows of every stream, and its holder if there is one.
+pub async fn of_store(store: &Inspection) -> Result<Vec<StatusRow>, Failure> {
+    match store {
+        Inspection::Running(client) => running(client).await,
+        idle => Ok(idle.checkpoints().await?.into_iter().map(of_checkpoint).collect()),
+    }
 }
 
 /// The holder knows more than its records say: what it waits for, and where Kafka's ends are.
@@ -188,6 +196,7 @@ fn of_status(status: &StreamStatus) -> StatusRow {
     StatusRow {
         topic: status.stream.topic.clone(),
         partition: status.stream.partition,
+        topic_id: status.stream.topic_id.clone(),
         genesis: status.genesis,
         next: status.next,
         committed: status.committed,
@@ -196,7 +205,6 @@ fn of_status(status: &StreamStatus) -> StatusRow {
         lag,
         gaps: status.gaps.clone(),
         state,
-        topic_id: status.stream.topic_id.clone(),
         reason,
     }
 }
@@ -209,6 +217,7 @@ fn of_view(view: View) -> StatusRow {
     StatusRow {
         topic: view.stream.topic,
         partition: view.stream.partition,
+        topic_id: view.stream.topic_id,
         genesis: view.genesis,
         next: view.next,
         committed: view.committed,
@@ -217,7 +226,6 @@ fn of_view(view: View) -> StatusRow {
         lag: None,
         gaps: view.gaps,
         state: StreamState::Unknown,
-        topic_id: view.stream.topic_id,
         reason: None,
     }
 }
@@ -227,6 +235,7 @@ pub fn sample() -> Status {
     let row = StatusRow {
         topic: "orders".into(),
         partition: 0,
+        topic_id: Some("VZg3sBW9Q3uMzzHBT3QDSA".into()),
         genesis: 0,
         next: 1234,
         committed: 1200,
@@ -235,7 +244,6 @@ pub fn sample() -> Status {
         lag: Some(100),
         gaps: vec![Span::new(10, 20)],
         state: StreamState::Landing,
-        topic_id: Some("VZg3sBW9Q3uMzzHBT3QDSA".into()),
         reason: None,
     };
     Status { streams: vec![row] }
@@ -259,7 +267,6 @@ mod tests {
              orders/0 stopped: the topic was created again\n"
         );
     }
-}
 
     #[test]
     fn topics_of_one_name_are_told_apart() {
@@ -269,3 +276,4 @@ mod tests {
         let text = status.text();
         assert!(text.contains("orders (id VZg3sBW9Q3uMzzHBT3QDSA)") && text.contains("orders (id new)"), "{text}");
     }
+}

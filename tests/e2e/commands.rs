@@ -158,6 +158,38 @@ fn a_running_landfall_is_asked_and_never_rebuilt() {
     running.terminate(Duration::from_secs(30)).expect_code(0);
 }
 
+/// A lake that somebody else's store owns: what this configuration's store knows says nothing about it.
+#[test]
+fn a_wrong_checkpoint_path_is_never_taken_for_an_empty_lake() {
+    let scene = Scene::new("owned", 1);
+    scene.fill(40);
+    scene.landfall.once().expect_code(0);
+    let right = std::fs::read_to_string(scene.landfall.config()).expect("landfall.toml");
+    let other = scene.dir().join("other");
+    std::fs::write(scene.landfall.config(), right.replace("/state\"", "/other\"")).expect("landfall.toml");
+    let commands: [&[&str]; 5] = [&["status"], &["offsets"], &["verify"], &["plan"], &["check"]];
+    let all = |when: &str| {
+        for command in commands {
+            let ended = call(&scene.landfall, command);
+            assert_eq!(ended.code(), Some(73), "{when}, {command:?}: {}{}", ended.stdout, ended.stderr);
+            let told = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(told.contains("belongs to another checkpoint store"), "{when}, {command:?}: {told}");
+        }
+    };
+    all("no store there");
+    assert!(!other.exists(), "a look makes no store");
+    scene.landfall.command(&["run", "--once", "landfall.toml"]).expect_code(73);
+    assert!(other.exists(), "a run made one before it asked the lake");
+    all("another store");
+    scene.landfall.command(&["status", "lake"]).expect_code(0);
+    // The store was deleted in its own place: no other store has to be taken over from.
+    std::fs::write(scene.landfall.config(), right).expect("landfall.toml");
+    std::fs::remove_dir_all(scene.landfall.state()).expect("the state");
+    let checked = json(&call(&scene.landfall, &["check"]).expect_code(73));
+    let detail = row(&checked, "lake")["detail"].as_str().expect("text");
+    assert!(detail.contains("has been deleted or replaced"), "{detail}");
+}
+
 #[test]
 fn a_demo_works_in_a_folder_of_any_name() {
     let scene = Scene::new("demo", 1);
