@@ -15,6 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{Config, OnGap, Start};
 use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
+use crate::landfall::roll;
 use crate::origin::Origin;
 use crate::plan::{Learned, Roll};
 use crate::supervisor::resolve_start;
@@ -254,15 +255,6 @@ impl Foresight<'_> {
         let (offsets, size) = newest.into_iter().fold((0, 0), |(o, s), (offsets, size)| (o + offsets, s + size));
         learned.observe(Span::new(0, offsets), size);
         Ok(learned)
-    }
-}
-
-fn roll(config: &Config) -> Roll {
-    let roll = &config.lake.roll;
-    Roll {
-        max_age: roll.max_age,
-        max_size: roll.max_size,
-        max_records: i64::try_from(roll.max_records).unwrap_or(i64::MAX),
     }
 }
 
