@@ -58,6 +58,8 @@ fn check_tells_what_is_missing_and_changes_nothing() {
     let scene = Scene::new("checked", 2);
     let well = json(&call(&scene.landfall, &["check"]).expect_code(0));
     assert_eq!(well["ok"], true, "{well}");
+    let kafka = row(&well, "kafka")["detail"].as_str().expect("text");
+    assert!(kafka.starts_with("cluster ") && kafka.ends_with(&format!(" at {}", scene.bootstrap)), "{kafka}");
     assert_eq!(scene.landfall.hidden_files().len(), 0, "a check writes nothing");
     assert!(!scene.landfall.state().exists(), "a check makes no store");
     call(&scene.landfall, &["check", "--probe"]).expect_code(0);
@@ -156,6 +158,21 @@ fn a_running_landfall_is_asked_and_never_rebuilt() {
     call(&scene.landfall, &["check"]).expect_code(0);
     call(&scene.landfall, &["rebuild", "--yes"]).expect_code(73).expect_words(&["is held by process"]);
     running.terminate(Duration::from_secs(30)).expect_code(0);
+}
+
+#[test]
+fn check_counts_from_where_a_stream_has_got_to_and_sees_its_gap() {
+    let scene = Scene::new("checked-gap", 1);
+    scene.fill(40);
+    scene.landfall.once().expect_code(0);
+    let what = format!("topic {}", scene.topic);
+    let detail = |ended: &Ended| row(&json(ended), &what)["detail"].as_str().expect("text").to_owned();
+    assert!(detail(&call(&scene.landfall, &["check"]).expect_code(0)).ends_with(" 0 offsets to read"));
+    scene.fill_from(40, 40);
+    assert!(detail(&call(&scene.landfall, &["check"]).expect_code(0)).ends_with(" 40 offsets to read"));
+    scene.admin.delete_records(&scene.topic, 0, 60);
+    let gap = detail(&call(&scene.landfall, &["check"]).expect_code(1));
+    assert!(gap.contains("offsets 40 to 60 are gone from Kafka"), "{gap}");
 }
 
 /// A lake that somebody else's store owns: what this configuration's store knows says nothing about it.
