@@ -3,12 +3,18 @@
 //!
 //! `cargo run --example lambda`
 
+use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use landfall::kafka::playground::Playground;
 use landfall::kafka::{Kafka, ReaderLimits, Settings, Start, Turn};
 use landfall::{Landfall, demo};
 use landfall_sink::Isolation;
+use landfall_sink::arrow::array::cast::AsArray;
+use landfall_sink::arrow::array::types::Int64Type;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -26,9 +32,9 @@ async fn main() -> anyhow::Result<()> {
     // More events come in after the batch layer has run.
     demo::fill(&broker, "orders", 1, 1_000)?;
 
-    // `landfall offsets` prints the same as JSON.
+    // First where the batch view ends (`landfall offsets` prints the same as JSON), then the files.
     let row = landfall.board().rows().remove(0);
-    let batch_view: u64 = row.records;
+    let batch_view = count_files(&dir.join("lake/orders/0"), row.committed)?;
     println!("batch view: {} to {}: {batch_view} records", row.genesis, row.committed);
 
     let speed_layer = tokio::task::spawn_blocking({
@@ -40,6 +46,23 @@ async fn main() -> anyhow::Result<()> {
     anyhow::ensure!(batch_view + speed_layer == 5_000, "the two views must make the whole");
     println!("together: {}", batch_view + speed_layer);
     Ok(())
+}
+
+/// The batch layer: the rows of the files, up to where they hold everything. Files beyond that may stand already.
+fn count_files(directory: &Path, committed: i64) -> anyhow::Result<u64> {
+    let mut records = 0;
+    for file in std::fs::read_dir(directory)? {
+        let path = file?.path();
+        if path.extension().is_none_or(|extension| extension != "parquet") {
+            continue;
+        }
+        for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()? {
+            let batch = batch?;
+            let offsets = batch.column_by_name("offset").context("no offsets")?.as_primitive::<Int64Type>();
+            records += offsets.values().iter().filter(|offset| **offset < committed).count() as u64;
+        }
+    }
+    Ok(records)
 }
 
 /// A speed layer of few lines: counts the records from an offset to the end of the partition.

@@ -231,11 +231,7 @@ impl Landfall {
             origin: self.origin.clone(),
             selection: self.selection.clone(),
             start: config.source.start.clone(),
-            roll: Roll {
-                max_age: config.lake.roll.max_age,
-                max_size: config.lake.roll.max_size,
-                max_records: i64::try_from(config.lake.roll.max_records).unwrap_or(i64::MAX),
-            },
+            roll: roll(config),
             on_gap: match config.source.on_gap {
                 OnGap::Fail => pipeline::OnGap::Fail,
                 OnGap::Record => pipeline::OnGap::Record,
@@ -248,6 +244,16 @@ impl Landfall {
             board: self.board.clone(),
             operator: self.operator.clone(),
         }
+    }
+}
+
+/// When a batch ends, as the configuration says.
+pub(crate) fn roll(config: &Config) -> Roll {
+    let roll = &config.lake.roll;
+    Roll {
+        max_age: roll.max_age,
+        max_size: roll.max_size,
+        max_records: i64::try_from(roll.max_records).unwrap_or(i64::MAX),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How other commands reach a store that a running process holds: a unix socket in the state directory.
 //!
-//! `status`, `offsets`, `verify` and `resolve` ask whoever holds the store, or open it when nobody does:
+//! `status`, `offsets`, `verify` and `resolve` ask whoever holds the store, or look into it when nobody does:
 //! [`open_or_ask`]. One JSON object a line each way, with the version of this language:
 //!
 //! ```text
@@ -131,7 +131,7 @@ pub trait Handler: Send + Sync + 'static {
 pub enum Inspection {
     /// A process holds it: ask that.
     Running(Client),
-    /// Nobody held it: now this process does.
+    /// Nobody held it: now this process does, and looks at a copy.
     Idle(SledStore),
     /// There is none.
     Absent,
@@ -148,7 +148,7 @@ impl Inspection {
     }
 }
 
-/// Opens the store of a state directory, or reaches whoever holds it. Makes nothing.
+/// Looks into the store of a state directory, or reaches whoever holds it. Changes nothing.
 pub async fn open_or_ask(path: &Path) -> Result<Inspection, StoreError> {
     let give_up = Instant::now() + STARTING;
     loop {
@@ -156,7 +156,7 @@ pub async fn open_or_ask(path: &Path) -> Result<Inspection, StoreError> {
             return Ok(Inspection::Running(client));
         }
         let directory = path.to_owned();
-        let opened = tokio::task::spawn_blocking(move || SledStore::open_existing(&directory)).await;
+        let opened = tokio::task::spawn_blocking(move || SledStore::look(&directory)).await;
         match opened {
             Ok(Ok(Some(store))) => return Ok(Inspection::Idle(store)),
             Ok(Ok(None)) => return Ok(Inspection::Absent),

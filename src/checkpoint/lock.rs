@@ -51,22 +51,34 @@ fn host() -> String {
 pub struct StateLock {
     directory: PathBuf,
     held_by: HeldBy,
-    _file: File,
+    file: File,
 }
 
 impl StateLock {
     /// Takes the lock of `directory`, which must exist. Another command may hold it for a moment only, so
     /// this waits `patience` before it gives up.
     pub fn take(directory: &Path, patience: Duration) -> Result<StateLock, StoreError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o644);
+        let mut lock = StateLock::wait(directory, patience, &options)?;
+        // On a full disk the words are missing, and the lock holds all the same.
+        drop(write_words(&mut lock.file, &lock.held_by));
+        Ok(lock)
+    }
+
+    /// As [`StateLock::take`], for one who only looks: makes and changes nothing.
+    pub fn borrow(directory: &Path, patience: Duration) -> Result<StateLock, StoreError> {
+        StateLock::wait(directory, patience, OpenOptions::new().read(true))
+    }
+
+    fn wait(directory: &Path, patience: Duration, options: &OpenOptions) -> Result<StateLock, StoreError> {
         let store = directory.display().to_string();
         let refused = |error: std::io::Error| StoreError::Refused {
             store: store.clone(),
             message: format!("its lock file cannot be used: {error}"),
         };
-        let path = directory.join("lock");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o644);
-        let mut file = options.open(&path).map_err(|error| super::rules::sort_io(&store, "its lock file", error))?;
+        let opened = options.open(directory.join("lock"));
+        let mut file = opened.map_err(|error| super::rules::sort_io(&store, "its lock file", error))?;
         let give_up = Instant::now() + patience;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -77,10 +89,7 @@ impl StateLock {
                 Err(error) => return Err(refused(error.into())),
             }
         }
-        let held_by = HeldBy::this_process();
-        // On a full disk the words are missing, and the lock holds all the same.
-        drop(write_words(&mut file, &held_by));
-        Ok(StateLock { directory: directory.to_owned(), held_by, _file: file })
+        Ok(StateLock { directory: directory.to_owned(), held_by: HeldBy::this_process(), file })
     }
 
     pub fn directory(&self) -> &Path {

@@ -20,9 +20,9 @@ mod suite;
 use async_trait::async_trait;
 use landfall_sink::Stream;
 
+pub use self::sled::SledStore;
 pub use encode::DecodeError;
 pub use memory::MemoryStore;
-pub use sled::SledStore;
 pub use state::{Checkpoint, Commit, Lineage, Planned, Refusal};
 
 /// The id of the store in a state directory, whoever holds it; `None` where there is none. Changes nothing.

@@ -50,9 +50,16 @@ pub(super) fn is_full(error: &Error) -> bool {
 
 /// Sorts an error that came before anything of the store was changed.
 pub(super) fn sort_io(store: &str, what: &str, error: Error) -> StoreError {
-    let message = format!("{what}: {error}");
+    let mut message = format!("{what}: {error}");
     if is_full(&error) || matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) {
         return StoreError::NotDone { store: store.into(), message };
     }
+    message += match error.kind() {
+        ErrorKind::PermissionDenied => {
+            "; run it as the user who owns the store, or let this user read and write everything in its directory"
+        }
+        ErrorKind::ReadOnlyFilesystem => "; mount that disk writable, or name another place in checkpoint.path",
+        _ => "; see that checkpoint.path names the right place, and that its disk is well",
+    };
     StoreError::Refused { store: store.into(), message }
 }

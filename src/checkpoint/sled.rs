@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use landfall_sink::Stream;
+use tempfile::TempDir;
 
 use super::group_commit::GroupCommit;
 use super::ledger::{Fault, Pages, Pair, meta_key};
@@ -48,6 +49,8 @@ pub struct SledStore {
     // Before the lock: it is closed while the lock is held.
     commits: GroupCommit<SledPages>,
     lock: Arc<StateLock>,
+    /// Where the database is that this process looks at, if it only looks.
+    _copy: Option<TempDir>,
 }
 
 impl SledStore {
@@ -56,16 +59,33 @@ impl SledStore {
         let name = path.display().to_string();
         opening::make_directory(path).map_err(|error| rules::sort_io(&name, "its directory", error))?;
         let lock = Arc::new(StateLock::take(path, PATIENCE)?);
-        let (pages, id) = opening::open(path)?;
-        let commits = GroupCommit::start(name.clone(), pages)
-            .map_err(|error| rules::sort_io(&name, "the thread that syncs it", error))?;
-        Ok(SledStore { id, name, commits, lock })
+        SledStore::start(path, path, lock, None)
     }
 
-    /// Opens the store of a state directory if there is one; makes nothing.
-    pub fn open_existing(path: &Path) -> Result<Option<SledStore>, StoreError> {
-        let there = path.join("format.json").exists() || path.join("checkpoints").exists();
-        if there { SledStore::open(path).map(Some) } else { Ok(None) }
+    /// The store of a state directory if there is one, to look at. sled writes when it opens, and what another user
+    /// has written bars the store's own user from it, so this is a copy: nothing in the directory changes, and what is
+    /// swapped here is forgotten. The store is locked as long as this lives.
+    pub fn look(path: &Path) -> Result<Option<SledStore>, StoreError> {
+        let there = |name: &str| {
+            let name = path.join(name);
+            name.try_exists().map_err(|error| rules::sort_io(&path.display().to_string(), "its directory", error))
+        };
+        if !there("format.json")? && !there("checkpoints")? {
+            return Ok(None);
+        }
+        let lock = Arc::new(StateLock::borrow(path, PATIENCE)?);
+        let copy = opening::copy(path)?;
+        let place = copy.path().to_owned();
+        SledStore::start(&place, path, lock, Some(copy)).map(Some)
+    }
+
+    /// The database in `place`, which is called `shown` in messages.
+    fn start(place: &Path, shown: &Path, lock: Arc<StateLock>, copy: Option<TempDir>) -> Result<SledStore, StoreError> {
+        let name = shown.display().to_string();
+        let (pages, id) = opening::open(place, shown)?;
+        let commits = GroupCommit::start(name.clone(), pages)
+            .map_err(|error| rules::sort_io(&name, "the thread that syncs it", error))?;
+        Ok(SledStore { id, name, commits, lock, _copy: copy })
     }
 
     /// The lock that this store holds, to serve other commands under it.

@@ -1,24 +1,26 @@
 //! `landfall check`: is everything there that a run needs?
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use landfall_lake::{Lake, LocalLake};
+use landfall_lake::LocalLake;
 use landfall_sink::Stream;
 use rustix::fs::Access;
 use serde::Serialize;
 
-use super::engine::{asked, block_on, connect};
+use super::engine::{asked, block_on, connect, known_checkpoints, origin};
+use super::status::{self, StreamState};
 use super::table::{Table, number};
 use super::{ConfigArg, Console, Exit, Failure, Render};
-use crate::checkpoint::holder::{Inspection, open_or_ask};
-use crate::checkpoint::store_id;
-use crate::config::{Config, StoreKind};
+use crate::checkpoint::holder::{Client, Inspection, open_or_ask};
+use crate::checkpoint::{Checkpoint, store_id};
+use crate::config::{Config, OnGap, StoreKind};
 use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
-use crate::origin::{Origin, OriginError};
+use crate::landfall;
+use crate::origin::Origin;
 
 /// Checks the configuration, Kafka, the checkpoint store and the lake; changes nothing
 #[derive(Debug, Args)]
@@ -62,7 +64,11 @@ impl CheckRow {
     }
 
     pub fn wrong(what: impl Into<String>, failure: Failure) -> CheckRow {
-        CheckRow { what: what.into(), ok: false, detail: failure.what, hint: failure.hint, exit: failure.code }
+        let what = what.into();
+        // What an error says first is what the row is about.
+        let rest = failure.what.strip_prefix(&what).and_then(|rest| rest.strip_prefix(' ')).map(str::to_owned);
+        let detail = rest.unwrap_or(failure.what);
+        CheckRow { what, ok: false, detail, hint: failure.hint, exit: failure.code }
     }
 }
 
@@ -102,8 +108,12 @@ pub fn run(args: &CheckArgs, console: &Console) -> Result<Exit, Failure> {
 fn look(file: &ConfigArg, config: &Config, probe: bool) -> Result<Checked, Failure> {
     block_on(async {
         let mut rows = vec![CheckRow::well("configuration", file.config.display().to_string())];
-        rows.extend(kafka(config).await);
+        // What is wrong with the store is told in its own row.
+        let known = known_checkpoints(config).await.ok().flatten().unwrap_or_default();
+        let known = known.into_iter().map(|checkpoint| (checkpoint.stream.clone(), checkpoint)).collect();
+        rows.extend(kafka(config, &known).await);
         rows.push(row("checkpoint store", store(config).await));
+        rows.extend(stopped(config).await);
         rows.push(row("lake", lake(config).await));
         if probe {
             rows.push(row("probe", prove(config).await));
@@ -119,10 +129,29 @@ fn row(what: impl Into<String>, found: Result<String, Failure>) -> CheckRow {
     }
 }
 
+/// The next offset of each stream.
+type Known = BTreeMap<Stream, Checkpoint>;
+
+/// So many streams that are stopped are told one by one.
+const TOLD: usize = 10;
+
+/// What a running landfall has stopped.
+async fn stopped(config: &Config) -> Vec<CheckRow> {
+    let Ok(Some(client)) = Client::connect(&config.checkpoint.path).await else { return Vec::new() };
+    let rows = status::of_store(&Inspection::Running(client)).await.unwrap_or_default();
+    let stopped = rows.into_iter().filter(|row| row.state == StreamState::Stopped);
+    let told = stopped.take(TOLD).map(|row| {
+        let why = row.reason.unwrap_or_default();
+        let what = if row.partition < 0 { row.topic } else { format!("stream {}/{}", row.topic, row.partition) };
+        CheckRow::wrong(what, Failure::new(Exit::Failure, format!("stopped: {why}")))
+    });
+    told.collect()
+}
+
 const ASK: Duration = Duration::from_secs(10);
 
 /// The cluster, and each topic of it.
-async fn kafka(config: &Config) -> Vec<CheckRow> {
+async fn kafka(config: &Config, known: &Known) -> Vec<CheckRow> {
     let reached = async {
         let kafka = connect(config)?;
         let cluster = asked(&kafka, |kafka| kafka.cluster_id(ASK)).await?;
@@ -135,14 +164,14 @@ async fn kafka(config: &Config) -> Vec<CheckRow> {
     let given = |name| config.kafka.properties.get(name);
     let brokers = given("bootstrap.servers").or(given("metadata.broker.list")).unwrap_or_default();
     let mut rows = vec![CheckRow::well("kafka", format!("cluster {cluster} at {brokers}"))];
-    match topics(config, &kafka, &cluster).await {
+    match topics(config, known, &kafka, &cluster).await {
         Ok(topics) => rows.extend(topics),
         Err(failure) => rows.push(CheckRow::wrong("topics", failure)),
     }
     rows
 }
 
-async fn topics(config: &Config, kafka: &Kafka, cluster: &str) -> Result<Vec<CheckRow>, Failure> {
+async fn topics(config: &Config, known: &Known, kafka: &Kafka, cluster: &str) -> Result<Vec<CheckRow>, Failure> {
     // What is wrong with the lake is told in its own row.
     let origin = origin(config).await.ok().flatten();
     let wanted: Vec<String> = config.kafka.topics.iter().map(ToString::to_string).collect();
@@ -150,7 +179,8 @@ async fn topics(config: &Config, kafka: &Kafka, cluster: &str) -> Result<Vec<Che
     let found = asked(kafka, move |kafka| kafka.topics(&selection, ASK)).await?;
     let mut rows = Vec::new();
     for topic in &found {
-        rows.push(row(format!("topic {}", topic.name), readable(config, kafka, cluster, origin.as_ref(), topic).await));
+        let look = Look { config, known, kafka, cluster, origin: origin.as_ref(), topic };
+        rows.push(row(format!("topic {}", topic.name), look.readable().await));
     }
     for pattern in config.kafka.topics.iter().filter(|topic| topic.name().is_none()).map(ToString::to_string) {
         let matches = |topic: &&TopicMeta| topic.matched_by == MatchedBy::Pattern(pattern.clone());
@@ -160,63 +190,76 @@ async fn topics(config: &Config, kafka: &Kafka, cluster: &str) -> Result<Vec<Che
     Ok(rows)
 }
 
-async fn readable(
-    config: &Config,
-    kafka: &Kafka,
-    cluster: &str,
-    origin: Option<&Origin>,
-    topic: &TopicMeta,
-) -> Result<String, Failure> {
-    if let Some(why) = config.collision(&topic.name) {
-        return Err(Failure::new(Exit::Config, why).way_out("change lake.path, as in \"topic={topic}/{partition}\""));
-    }
-    match &topic.problem {
-        Some(problem @ KafkaError::Missing(_)) => {
-            return Err(Failure::new(Exit::Failure, problem).way_out("create it, or correct kafka.topics"));
-        }
-        Some(problem) => return Err(problem.clone().into()),
-        None => {}
-    }
-    let (name, isolation) = (topic.name.clone(), config.isolation());
-    let asks: Vec<(String, i32, At)> =
-        (0..topic.partitions).flat_map(|at| [At::Start, At::End].map(|end| (topic.name.clone(), at, end))).collect();
-    let (ids, ends) =
-        asked(kafka, move |kafka| Ok((kafka.topic_ids(&[name])?, kafka.list_offsets(&asks, isolation, ASK)?))).await?;
-    let id = match ids.get(&topic.name) {
-        Some(TopicId::Id(id)) => Some(id.as_str()),
-        Some(TopicId::Failed(error)) => return Err(error.clone().into()),
-        _ => None,
-    };
-    if let Some(origin) = origin {
-        not_created_again(config, cluster, origin, topic, id).await?;
-    }
-    let id = id.map_or("no topic id: these brokers have none".into(), |id| format!("id {id}"));
-    let mut offsets = 0;
-    let mut ends = ends.into_iter();
-    while let (Some(start), Some(end)) = (ends.next(), ends.next()) {
-        offsets += end?.offset - start?.offset;
-    }
-    Ok(format!("{} partitions, {id}, {} offsets to read", topic.partitions, number(offsets)))
+/// A topic, with everything that says something of it.
+struct Look<'a> {
+    config: &'a Config,
+    known: &'a Known,
+    kafka: &'a Kafka,
+    cluster: &'a str,
+    origin: Option<&'a Origin>,
+    topic: &'a TopicMeta,
 }
 
-/// A run would refuse a topic whose files would stand among those of a former one.
-async fn not_created_again(
-    config: &Config,
-    cluster: &str,
-    origin: &Origin,
-    topic: &TopicMeta,
-    id: Option<&str>,
-) -> Result<(), Failure> {
-    let topic_id = origin.known_as(cluster, &topic.name, id).await?;
-    let layout = files::layout(config, origin.lake_id());
-    for partition in 0..topic.partitions {
-        let stream =
-            Stream { cluster: cluster.into(), topic: topic.name.clone(), topic_id: topic_id.clone(), partition };
-        if let Some(why) = origin.blocked(&stream, &layout).await? {
-            return Err(why.into());
+impl Look<'_> {
+    async fn readable(&self) -> Result<String, Failure> {
+        let Look { config, topic, .. } = self;
+        if let Some(why) = config.collision(&topic.name) {
+            let failure = Failure::new(Exit::Config, why);
+            return Err(failure.way_out("change lake.path, as in \"topic={topic}/{partition}\""));
         }
+        match &topic.problem {
+            Some(problem @ KafkaError::Missing(_)) => {
+                return Err(Failure::new(Exit::Failure, problem).way_out("create it, or correct kafka.topics"));
+            }
+            Some(problem) => return Err(problem.clone().into()),
+            None => {}
+        }
+        let (name, isolation) = (topic.name.clone(), config.isolation());
+        let both = |at| [At::Start, At::End].map(|end| (topic.name.clone(), at, end));
+        let asks: Vec<(String, i32, At)> = (0..topic.partitions).flat_map(both).collect();
+        let ask = move |kafka: &Kafka| Ok((kafka.topic_ids(&[name])?, kafka.list_offsets(&asks, isolation, ASK)?));
+        let (ids, ends) = asked(self.kafka, ask).await?;
+        let id = match ids.get(&topic.name) {
+            Some(TopicId::Id(id)) => Some(id.as_str()),
+            Some(TopicId::Failed(error)) => return Err(error.clone().into()),
+            _ => None,
+        };
+        let topic_id = match self.origin {
+            Some(origin) => origin.known_as(self.cluster, &topic.name, id).await?,
+            None => id.map(str::to_owned),
+        };
+        let mut offsets = 0;
+        let mut ends = ends.into_iter();
+        for partition in 0..topic.partitions {
+            let (Some(start), Some(end)) = (ends.next(), ends.next()) else { break };
+            let (cluster, topic_id) = (self.cluster.to_owned(), topic_id.clone());
+            let stream = Stream { cluster, topic: topic.name.clone(), topic_id, partition };
+            offsets += self.to_read(&stream, start?.offset, end?.offset).await?;
+        }
+        let id = id.map_or("no topic id: these brokers have none".into(), |id| format!("id {id}"));
+        Ok(format!("{} partitions, {id}, {} offsets to read", topic.partitions, number(offsets)))
     }
-    Ok(())
+
+    /// From where the stream has got to. A run would refuse one whose files would stand among those of a former topic,
+    /// and stop at a gap.
+    async fn to_read(&self, stream: &Stream, start: i64, end: i64) -> Result<i64, Failure> {
+        if let Some(origin) = self.origin {
+            let layout = files::layout(self.config, origin.lake_id());
+            if let Some(why) = origin.blocked(stream, &layout).await? {
+                return Err(why.into());
+            }
+        }
+        let Some(checkpoint) = self.known.get(stream) else { return Ok(end - start) };
+        let next = checkpoint.next;
+        if start > next && self.config.source.on_gap == OnGap::Fail {
+            let what = format!("{stream}: offsets {next} to {start} are gone from Kafka; landfall had got to {next}");
+            return Err(Failure::new(Exit::Failure, what).way_out(format!(
+                "set source.on_gap = \"record\", or give up this range alone: `landfall resolve --stream {stream} --range \
+                 {next}-{start} --as gap`"
+            )));
+        }
+        Ok((end - next.max(start)).max(0))
+    }
 }
 
 /// Whether a run could have the store, or has it.
@@ -246,34 +289,18 @@ async fn lake(config: &Config) -> Result<String, Failure> {
         return Ok(format!("{} will be created", config.lake.url));
     }
     let Some(origin) = origin(config).await? else { return Ok(format!("{} has no owner yet", config.lake.url)) };
-    let own = store_id(&config.checkpoint.path)?;
-    if own.as_deref() == Some(origin.owner().store.as_str()) {
-        return Ok(format!("{}, lake id {}, owned by this store", config.lake.url, origin.lake_id()));
-    }
-    let what = format!("lake {} is owned by another store: {}", config.lake.url, origin.owner());
-    Err(Failure::new(Exit::Owned, what).way_out(
-        "use that store; if every process of it has ended for good, `landfall rebuild --take-over` makes this one the owner",
-    ))
-}
-
-/// `None` where there is no lake yet.
-async fn origin(config: &Config) -> Result<Option<Origin>, Failure> {
-    let place = config.lake.url.local_path();
-    if !place.exists() {
-        return Ok(None);
-    }
-    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, 1)?);
-    match Origin::open(lake).await {
-        Ok(origin) => Ok(Some(origin)),
-        Err(OriginError::NoLake { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    origin.is_of(store_id(&config.checkpoint.path)?.as_deref(), &landfall::about(config))?;
+    Ok(format!("{}, lake id {}, owned by this store", config.lake.url, origin.lake_id()))
 }
 
 /// The nearest directory that there is decides whether the others can be made.
 fn may_write(place: &Path, key: &str) -> Result<(), Failure> {
     let there = place.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    if !there.is_dir() {
+        return Err(Failure::new(Exit::Io, format!("{key}: {} is not a directory", there.display()))
+            .way_out(format!("name a directory in {key}, or move that file away")));
+    }
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::access(there, wanted).map_err(|error| {
         Failure::new(Exit::Io, format!("{key}: {} cannot be written: {error}", there.display()))
@@ -292,7 +319,7 @@ pub fn sample() -> Checked {
         Failure::new(Exit::Failure, "topic payments does not exist").way_out("create it, or correct kafka.topics");
     Checked::new(vec![
         CheckRow::well("configuration", "landfall.toml"),
-        CheckRow::well("kafka", "cluster lkc-1 at localhost:9092, 3 brokers"),
+        CheckRow::well("kafka", "cluster lkc-1 at localhost:9092"),
         CheckRow::wrong("topic payments", unknown),
     ])
 }
@@ -308,8 +335,8 @@ mod tests {
             checked.text(),
             "        what            detail\n\
              ok      configuration   landfall.toml\n\
-             ok      kafka           cluster lkc-1 at localhost:9092, 3 brokers\n\
-             FAILED  topic payments  topic payments does not exist\n\
+             ok      kafka           cluster lkc-1 at localhost:9092\n\
+             FAILED  topic payments  does not exist\n\
              \u{20}                       way out: create it, or correct kafka.topics\n"
         );
         assert_eq!((checked.ok, checked.exit()), (false, Exit::Failure));

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use super::progress::Bar;
+use super::progress::{Bar, above};
 use super::{Exit, Failure, Global, Output};
 use crate::config::Env;
 
@@ -72,7 +72,7 @@ impl Console {
 
     /// A remark for a person, on standard error.
     pub fn remark(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        above(text);
     }
 }
 

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::engine::stopped;
 use super::progress::Bar;
 use super::table::{bytes, number};
 use super::target::parse_duration;
 use super::{Console, Exit, Failure, Render};
-use crate::demo::{DemoOptions, Moment};
+use crate::demo::{CLEAN, DemoOptions, DemoResult, Moment};
 
 /// Shows it at work: a Kafka and a producer in this process, and a landfall that is killed every few seconds
 #[derive(Debug, Args)]
@@ -41,37 +40,15 @@ pub struct DemoArgs {
     pub rate: u32,
 }
 
-/// What the demo counted.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DemoResult {
-    pub kills: u64,
-    /// Records that the broker acknowledged to the producer.
-    pub produced: u64,
-    pub landed: u64,
-    pub lost: u64,
-    pub repeated: u64,
-    pub files: u64,
-    pub bytes: u64,
-    pub seconds: f64,
-    /// How `landfall verify` ended: `clean`, or what it said.
-    pub verify: String,
-    /// The lake's URL.
-    pub lake: String,
-    /// To paste into DuckDB.
-    pub query: String,
-}
-
-impl DemoResult {
-    pub fn exit(&self) -> Exit {
-        if self.lost == 0 && self.repeated == 0 && self.verify == "clean" { Exit::Done } else { Exit::Failure }
-    }
+fn exit(result: &DemoResult) -> Exit {
+    if result.lost == 0 && result.repeated == 0 && result.verify == CLEAN { Exit::Done } else { Exit::Failure }
 }
 
 impl Render for DemoResult {
     fn text(&self) -> String {
         let line = |word: &str, value: String| format!("{word:<10}{value:>12}\n");
         let counts = [
-            ("kills", self.kills),
+            ("kills", self.kills.into()),
             ("produced", self.produced),
             ("landed", self.landed),
             ("lost", self.lost),
@@ -88,7 +65,7 @@ impl Render for DemoResult {
 pub fn run(args: &DemoArgs, console: &Console) -> Result<Exit, Failure> {
     let result = show(args, console)?;
     console.show(&result)?;
-    Ok(result.exit())
+    Ok(exit(&result))
 }
 
 /// Broker, producer, and the child that is killed; then drain, verify, count.
@@ -100,20 +77,15 @@ fn show(args: &DemoArgs, console: &Console) -> Result<DemoResult, Failure> {
     let mut screen = Screen::new(console);
     let result = crate::demo::demo(&options, &stop, |moment| screen.show(moment));
     screen.close();
-    let counted = result.map_err(|error| Failure::new(Exit::Failure, format!("{error:#}")))?;
-    Ok(DemoResult {
-        kills: counted.kills.into(),
-        produced: counted.produced,
-        landed: counted.landed,
-        lost: counted.lost,
-        repeated: counted.repeated,
-        files: counted.files,
-        bytes: counted.bytes,
-        seconds: counted.seconds,
-        verify: counted.verify,
-        lake: counted.lake,
-        query: counted.query,
-    })
+    result.map_err(|error| failure(&error))
+}
+
+fn failure(error: &anyhow::Error) -> Failure {
+    if error.chain().any(|cause| cause.is::<std::io::Error>()) {
+        return Failure::new(Exit::Io, format!("{error:#}"))
+            .way_out("give --dir a folder that this user may write, on a disk with space");
+    }
+    Failure::new(Exit::Failure, format!("{error:#}"))
 }
 
 /// The demo's own threads are plain ones, so the signal sets a flag.
@@ -216,8 +188,16 @@ mod tests {
     fn what_was_lost_decides_the_exit_code() {
         let result = sample();
         assert!(result.text().starts_with("kills                6\nproduced       120_000\n"), "{}", result.text());
-        assert_eq!(result.exit(), Exit::Done);
-        assert_eq!(DemoResult { lost: 1, ..result.clone() }.exit(), Exit::Failure);
-        assert_eq!(DemoResult { repeated: 1, ..result }.exit(), Exit::Failure);
+        assert_eq!(exit(&result), Exit::Done);
+        assert_eq!(exit(&DemoResult { lost: 1, ..result.clone() }), Exit::Failure);
+        assert_eq!(exit(&DemoResult { repeated: 1, ..result }), Exit::Failure);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_a_failure_of_the_disk() {
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let told = failure(&anyhow::Error::from(denied).context("creating /x"));
+        assert_eq!((told.code, told.hint.is_some()), (Exit::Io, true));
+        assert_eq!(failure(&anyhow::anyhow!("other")).code, Exit::Failure);
     }
 }

@@ -1,16 +1,19 @@
 //! From commands to the engine: the runtime, signals, and what the engine's errors mean to a person.
 
 use std::future::Future;
+use std::sync::Arc;
 
+use landfall_lake::{Lake, LocalLake};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Failure};
 use crate::LandfallError;
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::holder::{Inspection, open_or_ask};
+use crate::checkpoint::{Checkpoint, store_id};
 use crate::config::{Config, StoreKind};
 use crate::kafka::{Kafka, KafkaError, Settings};
-use crate::origin::OriginError;
+use crate::landfall::{self, IO_THREADS};
+use crate::origin::{Origin, OriginError};
 use crate::supervisor::RunError;
 
 /// Runs `work` on a runtime of its own.
@@ -54,6 +57,45 @@ pub async fn known_checkpoints(config: &Config) -> Result<Option<Vec<Checkpoint>
         Inspection::Absent => Ok(None),
         there => Ok(Some(there.checkpoints().await?)),
     }
+}
+
+/// The lake of a configuration and what it says of itself; `None` where there is no lake yet.
+pub async fn origin(config: &Config) -> Result<Option<Origin>, Failure> {
+    let place = config.lake.url.local_path();
+    if !place.try_exists().unwrap_or(true) {
+        return Ok(None);
+    }
+    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, IO_THREADS)?);
+    match Origin::open(lake).await {
+        Ok(origin) => Ok(Some(origin)),
+        Err(OriginError::NoLake { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses where another store owns the lake: what this one knows, or that there is none, says nothing of its files.
+pub async fn same_owner(config: &Config) -> Result<(), Failure> {
+    if config.checkpoint.store != StoreKind::Sled {
+        return Ok(());
+    }
+    let own = store_id(&config.checkpoint.path)?;
+    let origin = match origin(config).await {
+        Ok(Some(origin)) => origin,
+        Ok(None) => return Ok(()),
+        // The store itself can be asked all the same.
+        Err(_) if own.is_some() => return Ok(()),
+        Err(failure) => return Err(failure),
+    };
+    let place = config.checkpoint.path.display();
+    let missing = if own.is_none() { format!("there is no checkpoint store in {place}; ") } else { String::new() };
+    origin.is_of(own.as_deref(), &landfall::about(config)).map_err(|error| {
+        let failure = Failure::from(error);
+        Failure { what: missing + &failure.what, ..failure }.way_out(format!(
+            "name the right store in checkpoint.path (here {place}); to see what the files alone show, name the lake \
+             ({}) in place of the configuration",
+            config.lake.url
+        ))
+    })
 }
 
 /// Ready at the first SIGTERM or Ctrl-C; the second one ends the process at once.

@@ -6,7 +6,7 @@ use clap::Args;
 use landfall_sink::Span;
 use serde::Serialize;
 
-use super::engine::block_on;
+use super::engine::{block_on, same_owner};
 use super::table::{Table, number, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
@@ -18,7 +18,7 @@ use crate::checkpoint::holder::open_or_ask;
     long_about = "Prints where the batch view ends, as JSON, to start a speed layer there.\n\n\
         For each topic and partition: \"committed\" is the offset up to which the files of the lake hold everything, \
         without a hole; read Kafka from there on. \"next\" is the first offset that no plan covers; \"planned\" are \
-        ranges that are being landed.",
+        ranges that are being landed. Of a topic that was created again, the newest is told; \"topic_id\" says which.",
     after_help = "Examples:\n  \
     landfall offsets landfall.toml\n  \
     landfall offsets file:///data/lake | jq '.orders[\"0\"].committed'"
@@ -36,6 +36,8 @@ pub struct Offsets(pub BTreeMap<String, BTreeMap<i32, OffsetsEntry>>);
 /// Where the batch view of one partition ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OffsetsEntry {
+    /// Which topic of this name is meant, where it was created again; `null` where the broker has no ids.
+    pub topic_id: Option<String>,
     pub next: i64,
     pub committed: i64,
     pub planned: Vec<Span>,
@@ -70,23 +72,26 @@ fn ask(target: &Target) -> Result<Offsets, Failure> {
     let views: Vec<View> = block_on(async {
         match target {
             Target::Config(config) => {
+                same_owner(config).await?;
                 let inspection = open_or_ask(&config.checkpoint.path).await?;
-                Ok(inspection.checkpoints().await?.into_iter().map(View::from).collect())
+                let views = inspection.checkpoints().await?.into_iter().map(View::from).collect();
+                view::present(&config.lake.url, views).await
             }
-            Target::Lake(url) => view::of_lake(url).await,
+            Target::Lake(url) => view::present(url, view::of_lake(url).await?).await,
         }
     })?;
     let mut offsets = Offsets::default();
     for View { stream, next, committed, planned, .. } in views {
         let partitions = offsets.0.entry(stream.topic).or_default();
-        partitions.insert(stream.partition, OffsetsEntry { next, committed, planned });
+        partitions.insert(stream.partition, OffsetsEntry { topic_id: stream.topic_id, next, committed, planned });
     }
     Ok(offsets)
 }
 
 #[cfg(test)]
 pub fn sample() -> Offsets {
-    let entry = OffsetsEntry { next: 1234, committed: 1200, planned: vec![Span::new(1200, 1234)] };
+    let topic_id = Some("VZg3sBW9Q3uMzzHBT3QDSA".into());
+    let entry = OffsetsEntry { topic_id, next: 1234, committed: 1200, planned: vec![Span::new(1200, 1234)] };
     Offsets(BTreeMap::from([("orders".into(), BTreeMap::from([(0, entry)]))]))
 }
 
@@ -97,7 +102,9 @@ mod tests {
     #[test]
     fn the_shape_is_the_promised_one() {
         let json = serde_json::to_value(sample()).unwrap();
-        let promised = r#"{"orders": {"0": {"next": 1234, "committed": 1200, "planned": [[1200, 1234]]}}}"#;
+        let promised = r#"{"orders": {"0": {
+            "topic_id": "VZg3sBW9Q3uMzzHBT3QDSA", "next": 1234, "committed": 1200, "planned": [[1200, 1234]]
+        }}}"#;
         assert_eq!(json, serde_json::from_str::<serde_json::Value>(promised).unwrap());
         assert!(
             sample().text().ends_with("orders          0      1_200  1_234  [1200, 1234)\n"),

@@ -1,24 +1,22 @@
 //! `landfall plan`: what a run would do now, without doing it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use futures::TryStreamExt;
-use landfall_lake::{Lake, LocalLake};
 use landfall_sink::{Layout, Span, Stream};
 use serde::Serialize;
 
-use super::engine::{asked, block_on, connect, known_checkpoints};
+use super::engine::{asked, block_on, connect, known_checkpoints, origin, same_owner};
 use super::table::{Table, bytes, number, or_dash};
 use super::{ConfigArg, Console, Exit, Failure, Render};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, OnGap, Start};
 use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
-use crate::landfall::IO_THREADS;
-use crate::origin::{Origin, OriginError};
+use crate::landfall::roll;
+use crate::origin::Origin;
 use crate::plan::{Learned, Roll};
 use crate::supervisor::resolve_start;
 
@@ -86,26 +84,16 @@ pub fn run(args: &PlanArgs, console: &Console) -> Result<Exit, Failure> {
 /// Looks at the checkpoints, at Kafka's ends and at the newest files of each stream.
 fn foresee(config: &Config) -> Result<PlanResult, Failure> {
     block_on(async {
+        same_owner(config).await?;
         let known = known_checkpoints(config).await?.unwrap_or_default();
         let known: BTreeMap<Stream, Checkpoint> =
             known.into_iter().map(|checkpoint| (checkpoint.stream.clone(), checkpoint)).collect();
         let kafka = connect(config)?;
         let cluster = asked(&kafka, |kafka| kafka.cluster_id(ASK)).await?;
-        let place = config.lake.url.local_path();
-        let (lake, origin) = if place.exists() {
-            let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, IO_THREADS)?);
-            let origin = match Origin::open(lake.clone()).await {
-                Ok(origin) => Some(origin),
-                Err(OriginError::NoLake { .. }) => None,
-                Err(error) => return Err(error.into()),
-            };
-            (Some(lake), origin)
-        } else {
-            (None, None)
-        };
+        let origin = origin(config).await?;
         // No name depends on the lake's id, so one that has none yet is asked like any other.
         let layout = files::layout(config, origin.as_ref().map_or("", Origin::lake_id));
-        Foresight { config, known, kafka, cluster, lake, origin, layout }.plan().await
+        Foresight { config, known, kafka, cluster, origin, layout }.plan().await
     })
 }
 
@@ -120,7 +108,6 @@ struct Foresight<'a> {
     known: BTreeMap<Stream, Checkpoint>,
     kafka: Kafka,
     cluster: String,
-    lake: Option<Arc<dyn Lake>>,
     origin: Option<Origin>,
     layout: Layout,
 }
@@ -254,7 +241,7 @@ impl Foresight<'_> {
     /// What an offset costs, from the newest files of the stream: a single small one is mostly metadata.
     async fn learned(&self, stream: &Stream) -> Result<Learned, Failure> {
         let mut learned = Learned::default();
-        let Some(lake) = &self.lake else { return Ok(learned) };
+        let Some(lake) = self.origin.as_ref().map(Origin::lake) else { return Ok(learned) };
         let directory = self.layout.directory(stream);
         let mut entries = lake.list(&directory, None).await?;
         let mut newest = VecDeque::new();
@@ -268,15 +255,6 @@ impl Foresight<'_> {
         let (offsets, size) = newest.into_iter().fold((0, 0), |(o, s), (offsets, size)| (o + offsets, s + size));
         learned.observe(Span::new(0, offsets), size);
         Ok(learned)
-    }
-}
-
-fn roll(config: &Config) -> Roll {
-    let roll = &config.lake.roll;
-    Roll {
-        max_age: roll.max_age,
-        max_size: roll.max_size,
-        max_records: i64::try_from(roll.max_records).unwrap_or(i64::MAX),
     }
 }
 

@@ -31,7 +31,7 @@ impl Bar {
         if !shown {
             return Bar::hidden();
         }
-        let bar = BARS.add(ProgressBar::new(0));
+        let bar = BARS.add(ProgressBar::no_length());
         // A template that is not legal is caught by the test below; the bar would then look plain.
         if let Ok(style) = style(unit) {
             bar.set_style(style);
@@ -65,8 +65,7 @@ impl Bar {
 
     /// A line that stays, on standard error, above whatever moves.
     pub fn above(&self, text: &str) {
-        // Nobody reads any more: no reason to stop working.
-        let _ = BARS.suspend(|| writeln!(io::stderr().lock(), "{text}"));
+        above(text);
     }
 
     pub fn hidden() -> Bar {
@@ -95,6 +94,17 @@ impl Drop for Bar {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// A line that stays, on standard error, above whatever moves.
+pub fn above(text: &str) {
+    // Nobody reads any more: no reason to stop working.
+    let _ = aside(|| writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Takes the bars off the terminal while `say` uses it.
+pub fn aside<T>(say: impl FnOnce() -> T) -> T {
+    BARS.suspend(say)
 }
 
 fn style(unit: &str) -> Result<ProgressStyle, TemplateError> {
@@ -158,6 +168,7 @@ mod tests {
     fn the_template_of_a_bar_is_legal() {
         assert!(style("files").is_ok());
         let bar = Bar::new(true, "verify", "files");
+        assert_eq!(bar.bar.as_ref().unwrap().length(), None, "what is not known yet is not 100 % done");
         bar.feed(Progress { total: 10, done: 5, bytes: 4096 });
         let bar = bar.bar.as_ref().unwrap();
         assert_eq!((bar.length(), bar.position(), bar.message().as_str()), (Some(10), 5, "4.0 KiB  "));

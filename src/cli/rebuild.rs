@@ -11,6 +11,7 @@ use landfall_sink::{OffsetRange, Sink};
 use serde::Serialize;
 
 use super::engine::{asked as asked_kafka, block_on, connect, known_checkpoints};
+use super::progress::aside;
 use super::table::{Table, number, spans};
 use super::{Bar, ConfigArg, Console, Exit, Failure, Progress, Render};
 use crate::checkpoint::SledStore;
@@ -216,7 +217,14 @@ impl Operator for Person<'_> {
             self.console.remark(&format!("  {range}"));
         }
         let question = "did you move the files of exactly these ranges away";
-        confirm(question, self.args.yes).map_err(|failure| self.console.remark(&failure.what)).is_ok()
+        // What has become of the lake by now is told by the rebuild itself.
+        match ask(question, self.args.yes) {
+            Ok(agreed) => agreed,
+            Err(failure) => {
+                self.console.remark(&failure.what);
+                false
+            }
+        }
     }
 
     fn progress(&self, done: usize, total: usize) {
@@ -224,24 +232,30 @@ impl Operator for Person<'_> {
     }
 }
 
-/// Asks a person, on standard error. Without a person to ask, `--yes` has to have been given.
+/// Asks before anything is changed.
 pub fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    match ask(question, yes)? {
+        true => Ok(()),
+        false => Err(Failure::new(Exit::Failure, "stopped by your answer; nothing was changed")),
+    }
+}
+
+/// Asks a person, on standard error. Without a person to ask, `--yes` has to have been given.
+fn ask(question: &str, yes: bool) -> Result<bool, Failure> {
     if yes {
-        return Ok(());
+        return Ok(true);
     }
     if !io::stdin().is_terminal() {
         return Err(Failure::new(Exit::Usage, format!("{question}: nobody is there to answer"))
             .way_out("look at what is shown above, then call it again with --yes"));
     }
-    let _ = write!(io::stderr().lock(), "{question}? [y/N] ");
     let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
+    let read = aside(|| {
+        let _ = write!(io::stderr().lock(), "{question}? [y/N] ");
+        io::stdin().lock().read_line(&mut answer)
+    });
     read.map_err(|error| Failure::new(Exit::Io, format!("the answer cannot be read: {error}")))?;
-    if is_yes(&answer) {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Failure, "stopped by your answer; nothing was changed"))
-    }
+    Ok(is_yes(&answer))
 }
 
 fn is_yes(answer: &str) -> bool {

@@ -1,12 +1,12 @@
 //! `landfall status`: where every partition stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use landfall_sink::{Span, Stream};
 use serde::Serialize;
 
-use super::engine::block_on;
+use super::engine::{block_on, same_owner};
 use super::table::{Table, number, or_dash, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
@@ -36,6 +36,8 @@ pub struct Status {
 pub struct StatusRow {
     pub topic: String,
     pub partition: i32,
+    /// Tells topics of one name apart; `null` where the broker has no ids.
+    pub topic_id: Option<String>,
     /// The first offset that was ever meant to be landed.
     pub genesis: i64,
     /// The first offset that no plan covers.
@@ -90,9 +92,10 @@ impl Render for Status {
         let titles =
             ["topic", ">partition", ">genesis", ">committed", ">next", ">end", ">lag", "state", "planned", "gaps"];
         let mut table = Table::new(&titles);
+        let shared = self.shared_names();
         for row in &self.streams {
             table.row([
-                row.topic.clone(),
+                name(row, &shared),
                 row.partition.to_string(),
                 number(row.genesis),
                 number(row.committed),
@@ -107,10 +110,32 @@ impl Render for Status {
         let mut text = table.render();
         for row in &self.streams {
             if let Some(reason) = &row.reason {
-                text.push_str(&format!("{}/{} {}: {reason}\n", row.topic, row.partition, row.state.as_str()));
+                text.push_str(&format!("{}/{} {}: {reason}\n", name(row, &shared), row.partition, row.state.as_str()));
             }
         }
         text
+    }
+}
+
+impl Status {
+    /// Names that more than one topic of this lake has.
+    fn shared_names(&self) -> BTreeSet<&str> {
+        let mut ids: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        let mut shared = BTreeSet::new();
+        for row in self.streams.iter().filter(|row| row.partition >= 0) {
+            let id = row.topic_id.as_deref();
+            if *ids.entry(&row.topic).or_insert(id) != id {
+                shared.insert(row.topic.as_str());
+            }
+        }
+        shared
+    }
+}
+
+fn name(row: &StatusRow, shared: &BTreeSet<&str>) -> String {
+    match shared.contains(row.topic.as_str()) {
+        true => format!("{} (id {})", row.topic, row.topic_id.as_deref().unwrap_or("-")),
+        false => row.topic.clone(),
     }
 }
 
@@ -124,14 +149,22 @@ pub fn run(args: &StatusArgs, console: &Console) -> Result<Exit, Failure> {
 fn ask(target: &Target) -> Result<Status, Failure> {
     let streams = block_on(async {
         match target {
-            Target::Config(config) => match open_or_ask(&config.checkpoint.path).await? {
-                Inspection::Running(client) => running(&client).await,
-                idle => Ok(idle.checkpoints().await?.into_iter().map(of_checkpoint).collect()),
-            },
+            Target::Config(config) => {
+                same_owner(config).await?;
+                of_store(&open_or_ask(&config.checkpoint.path).await?).await
+            }
             Target::Lake(url) => Ok(view::of_lake(url).await?.into_iter().map(of_view).collect()),
         }
     })?;
     Ok(Status { streams })
+}
+
+/// What the store knows of every stream, and its holder if there is one.
+pub async fn of_store(store: &Inspection) -> Result<Vec<StatusRow>, Failure> {
+    match store {
+        Inspection::Running(client) => running(client).await,
+        idle => Ok(idle.checkpoints().await?.into_iter().map(of_checkpoint).collect()),
+    }
 }
 
 /// The holder knows more than its records say: what it waits for, and where Kafka's ends are.
@@ -163,6 +196,7 @@ fn of_status(status: &StreamStatus) -> StatusRow {
     StatusRow {
         topic: status.stream.topic.clone(),
         partition: status.stream.partition,
+        topic_id: status.stream.topic_id.clone(),
         genesis: status.genesis,
         next: status.next,
         committed: status.committed,
@@ -183,6 +217,7 @@ fn of_view(view: View) -> StatusRow {
     StatusRow {
         topic: view.stream.topic,
         partition: view.stream.partition,
+        topic_id: view.stream.topic_id,
         genesis: view.genesis,
         next: view.next,
         committed: view.committed,
@@ -200,6 +235,7 @@ pub fn sample() -> Status {
     let row = StatusRow {
         topic: "orders".into(),
         partition: 0,
+        topic_id: Some("VZg3sBW9Q3uMzzHBT3QDSA".into()),
         genesis: 0,
         next: 1234,
         committed: 1200,
@@ -230,5 +266,14 @@ mod tests {
              orders          0        0      1_200  1_234    -    -  stopped  [1200, 1234)  [10, 20)\n\
              orders/0 stopped: the topic was created again\n"
         );
+    }
+
+    #[test]
+    fn topics_of_one_name_are_told_apart() {
+        let mut status = sample();
+        let again = StatusRow { topic_id: Some("new".into()), ..status.streams[0].clone() };
+        status.streams.push(again);
+        let text = status.text();
+        assert!(text.contains("orders (id VZg3sBW9Q3uMzzHBT3QDSA)") && text.contains("orders (id new)"), "{text}");
     }
 }

@@ -54,7 +54,14 @@ impl TargetArg {
     pub fn load(&self, env: &Env) -> Result<Target, Failure> {
         if !self.target.contains("://") && !Path::new(&self.target).is_dir() {
             let config = ConfigArg { config: PathBuf::from(&self.target) };
-            return config.load(env).map(|config| Target::Config(Box::new(config)));
+            let missing = !config.config.exists();
+            let loaded = config.load(env).map(|config| Target::Config(Box::new(config)));
+            return loaded.map_err(|failure| match missing {
+                true => failure.way_out(
+                    "name a configuration file that is there, or a lake: its URL (file:///data/lake) or its directory",
+                ),
+                false => failure,
+            });
         }
         let url = LakeUrl::parse(&self.target).map_err(|error| {
             Failure::new(Exit::Config, error).way_out("name a lake as in file:///data/lake, or a configuration file")
@@ -139,7 +146,7 @@ mod tests {
         assert_eq!(load("s3://bucket/lake").unwrap_err().code, Exit::Config);
         let missing = load("no-such.toml").unwrap_err();
         assert_eq!(missing.code, Exit::Config);
-        assert!(missing.what.contains("no-such.toml"), "{missing}");
+        assert!(missing.what.contains("no-such.toml") && missing.hint.unwrap().contains("or a lake"));
         let file = dir.path().join("l.toml");
         std::fs::write(&file, crate::config::reference::example()).unwrap();
         assert!(matches!(load(file.to_str().unwrap()).unwrap(), Target::Config(_)));

@@ -7,7 +7,7 @@ use clap::Args;
 use landfall_lake::{Lake, LocalLake};
 use landfall_sink::{Sink, Stream};
 
-use super::engine::{asked, block_on_threads, connect, known_checkpoints};
+use super::engine::{asked, block_on_threads, connect, known_checkpoints, same_owner};
 use super::table::{Table, bytes, number, or_dash};
 use super::{Console, Exit, Failure, Progress, Render, Target, TargetArg};
 use crate::checkpoint::Checkpoint;
@@ -148,6 +148,9 @@ fn audit(target: &Target, kafka: bool, console: &Console) -> Result<Report, Fail
             Target::Config(config) => (&config.lake.url, Some(config.as_ref())),
             Target::Lake(url) => (url, None),
         };
+        if let Some(config) = config {
+            same_owner(config).await?;
+        }
         let topics = match config {
             Some(config) if kafka => Some(topics(config).await?),
             _ => None,

@@ -1,5 +1,6 @@
 //! How a stream stands, from its checkpoint, or, where there is only a lake, from the names of its files.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -10,7 +11,7 @@ use super::Failure;
 use crate::checkpoint::Checkpoint;
 use crate::config::LakeUrl;
 use crate::files;
-use crate::origin::Origin;
+use crate::origin::{Origin, places};
 
 pub struct View {
     pub stream: Stream,
@@ -40,11 +41,13 @@ pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
     let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 2)?);
     let origin = Origin::open(lake.clone()).await?;
     let mut views = Vec::new();
+    // Without a layout nothing was ever planned here.
+    let Some(layout) = origin.layouts().await?.into_iter().next() else { return Ok(views) };
+    let sink = files::reader(&lake, &layout)?;
     for stream in origin.streams().await? {
         let (mut names, mut gaps) = (Vec::new(), Vec::new());
-        for layout in origin.layouts().await? {
-            let sink = files::reader(&lake, &layout)?;
-            let mut landed = sink.landed(&layout, &stream, 0).await?;
+        for group in places(&origin, sink.as_ref(), &stream).await? {
+            let mut landed = sink.landed(&group[0], &stream, 0).await?;
             while let Some(file) = landed.try_next().await? {
                 names.push(file.span);
                 gaps.extend(file.gaps);
@@ -59,6 +62,36 @@ pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
         views.push(View { stream, genesis, next, committed, planned, gaps: merge_spans(gaps) });
     }
     Ok(views)
+}
+
+/// Of topics with one name (created again, or of another cluster) only the one that this lake has seen last: the
+/// offsets of the others mean other records.
+pub async fn present(url: &LakeUrl, mut views: Vec<View>) -> Result<Vec<View>, Failure> {
+    let mut topics: BTreeMap<String, BTreeSet<Stream>> = BTreeMap::new();
+    for view in &views {
+        let stream = Stream { partition: 0, ..view.stream.clone() };
+        topics.entry(stream.topic.clone()).or_default().insert(stream);
+    }
+    topics.retain(|_, named| named.len() > 1);
+    if topics.is_empty() {
+        return Ok(views);
+    }
+    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 1)?);
+    let origin = Origin::open(lake).await?;
+    for named in topics.into_values() {
+        let mut newest: Option<(i64, Stream)> = None;
+        for topic in named {
+            let genesis = origin.genesis(&topic.cluster, &topic.topic, topic.topic_id_or_dash()).await?;
+            newest = newest.max(Some((genesis.map_or(i64::MIN, |genesis| genesis.frozen_ms), topic)));
+        }
+        let Some((_, newest)) = newest else { continue };
+        views.retain(|view| view.stream.topic != newest.topic || is_of(&view.stream, &newest));
+    }
+    Ok(views)
+}
+
+fn is_of(stream: &Stream, topic: &Stream) -> bool {
+    (&stream.cluster, &stream.topic_id) == (&topic.cluster, &topic.topic_id)
 }
 
 fn holes(genesis: i64, names: &[Span]) -> Vec<Span> {

@@ -123,6 +123,15 @@ fn properties(config: &Config, found: &mut Vec<Problem>) {
             let what = format!("{key} is {value:?}; expected \"read_committed\" or \"read_uncommitted\"");
             found.push(problem(ProblemKind::Value, &key, what, None));
         }
+        if ["bootstrap.servers", "metadata.broker.list"].contains(&name) {
+            let visible = config.kafka.properties.shown().any(|shown| shown == (name, value));
+            for (broker, why) in value.split(',').filter_map(|broker| Some((broker.trim(), no_broker(broker.trim())?)))
+            {
+                let shown = if visible { format!("{broker:?}") } else { "one of its brokers".into() };
+                let hint = Some("write host:port, as in \"localhost:9092\", with commas between several");
+                found.push(problem(ProblemKind::Value, &key, format!("{key}: {shown} {why}"), hint));
+            }
+        }
         if !found.iter().any(|problem| problem.key == key) {
             found.extend(refused_by_librdkafka(&config.kafka.properties, name, value, key));
         }
@@ -131,6 +140,29 @@ fn properties(config: &Config, found: &mut Vec<Problem>) {
         let what = format!("lake.options.{name}: a lake on a local disk has no options");
         found.push(problem(ProblemKind::Value, "lake.options", what, Some("remove the section [lake.options]")));
     }
+}
+
+/// Why a text is no broker. librdkafka takes any, cuts a port off at 16 bits, and looks for `http://x` for ever.
+fn no_broker(broker: &str) -> Option<String> {
+    const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+    let place = match broker.split_once("://") {
+        Some((protocol, _)) if !PROTOCOLS.contains(&protocol.to_ascii_lowercase().as_str()) => {
+            return Some(format!("is no broker: {protocol}:// is not a protocol of Kafka"));
+        }
+        Some((_, place)) => place,
+        None => broker,
+    };
+    // In an address of IPv6 only what stands behind the brackets is the port.
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (place, None),
+    };
+    if host.contains(['/', '?', '#', '@']) || host.contains(char::is_whitespace) {
+        return Some("is no broker: a host is a name or an address".into());
+    }
+    let port = port?;
+    let wrong = port.parse::<u16>().map_or(true, |port| port == 0);
+    wrong.then(|| format!("has no port that could be: {port:?} is not a number from 1 to 65535"))
 }
 
 /// Each property is asked for alone, so that all of the wrong ones are told at once.

@@ -54,15 +54,12 @@ impl ConfigError {
         ConfigError { file: file.into(), problems: vec![problem] }
     }
 
-    /// The ways out, one a line, each said once.
+    /// The way out. Of several problems each has its own, which the text tells below it.
     pub fn hint(&self) -> Option<String> {
-        let mut hints: Vec<&str> = Vec::new();
-        for hint in self.problems.iter().filter_map(|problem| problem.hint.as_deref()) {
-            if !hints.contains(&hint) {
-                hints.push(hint);
-            }
+        match self.problems.as_slice() {
+            [problem] => problem.hint.clone(),
+            _ => Some("correct each of these; docs/configuration.md describes every key".into()),
         }
-        (!hints.is_empty()).then(|| hints.join("\n"))
     }
 
     fn place_of(&self, problem: &Problem) -> String {
@@ -82,6 +79,9 @@ impl fmt::Display for ConfigError {
                 f.write_str("\n")?;
             }
             write!(f, "{}{}", self.place_of(problem), problem.what)?;
+            if let Some(hint) = problem.hint.as_deref().filter(|_| self.problems.len() > 1) {
+                write!(f, "\n  -> {hint}")?;
+            }
         }
         Ok(())
     }

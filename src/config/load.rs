@@ -21,9 +21,8 @@ impl Config {
     /// file's folder.
     pub fn load(path: &Path, env: &Env) -> Result<Config, ConfigError> {
         let file = path.display().to_string();
-        let text = read(path).map_err(|what| {
-            let hint =
-                "name the file, as in \"landfall run my.toml\"; landfall.example.toml shows every setting".into();
+        let text = read(path).map_err(|(what, hint)| {
+            let hint = hint.into();
             let kind = ProblemKind::Syntax;
             ConfigError::one(&file, Problem { kind, place: Place::Nowhere, key: String::new(), what, hint: Some(hint) })
         })?;
@@ -58,14 +57,23 @@ impl Config {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    use std::io::Read;
+const NAME_IT: &str = "name the file, as in \"landfall run my.toml\"; landfall.example.toml shows every setting";
+
+/// What is wrong with the file itself, and the way out.
+fn read(path: &Path) -> Result<String, (String, &'static str)> {
+    use std::io::{ErrorKind, Read};
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
     match read {
-        Err(error) => Err(format!("the configuration cannot be read: {error}")),
-        Ok(read) if read as u64 > LONGEST_FILE => Err("the configuration is larger than 1 MiB".into()),
-        Ok(_) => String::from_utf8(bytes).map_err(|_| "the configuration is not UTF-8 text".into()),
+        Err(error) => {
+            let hint = match error.kind() {
+                ErrorKind::PermissionDenied => "let this user read the file, or run it as the user who may",
+                _ => NAME_IT,
+            };
+            Err((format!("the configuration cannot be read: {error}"), hint))
+        }
+        Ok(read) if read as u64 > LONGEST_FILE => Err(("the configuration is larger than 1 MiB".into(), NAME_IT)),
+        Ok(_) => String::from_utf8(bytes).map_err(|_| ("the configuration is not UTF-8 text".into(), NAME_IT)),
     }
 }
 
@@ -111,13 +119,14 @@ impl Reader {
         if self.problems.iter().any(told) {
             return;
         }
-        let Err(Wrong { kind, what, hint, place }) = (key.apply)(&mut self.config, found) else {
-            return;
-        };
-        let space = if what.starts_with([':', '.']) { "" } else { " " };
-        let what = format!("{}{space}{what}", key.path);
-        let place = place.unwrap_or_else(|| found.place.clone());
-        self.problems.push(Problem { kind, place, key: key.path.into(), what, hint });
+        let mut wrong = (key.apply)(&mut self.config, found).err().into_iter().collect::<Vec<_>>();
+        while let Some(Wrong { kind, what, hint, place, also }) = wrong.pop() {
+            let space = if what.starts_with([':', '.']) { "" } else { " " };
+            let what = format!("{}{space}{what}", key.path);
+            let place = place.unwrap_or_else(|| found.place.clone());
+            self.problems.push(Problem { kind, place, key: key.path.into(), what, hint });
+            wrong.extend(also);
+        }
     }
 
     fn note_places(&mut self, path: &str, found: &Located) {

@@ -78,17 +78,25 @@ pub fn topics(found: &Located) -> Result<Vec<TopicSelector>, Wrong> {
         return Err(Wrong::expected(found, expected));
     };
     let mut topics: Vec<TopicSelector> = Vec::with_capacity(items.len());
+    let mut wrong: Vec<Wrong> = Vec::new();
     for item in items {
-        let Value::Text(text) = &item.value else {
-            return Err(Wrong::expected(item, "a topic name or a /regular expression/ in quotes"));
-        };
-        let parsed = text.value.parse::<TopicSelector>();
-        let selector = parsed.map_err(|what| not_this(item, text, &what))?;
-        if !topics.contains(&selector) {
-            topics.push(selector);
+        match topic(item) {
+            Ok(selector) if topics.contains(&selector) => {}
+            Ok(selector) => topics.push(selector),
+            Err(entry) => wrong.push(entry),
         }
     }
-    Ok(topics)
+    match wrong.pop() {
+        Some(last) => Err(Wrong { also: wrong, ..last }),
+        None => Ok(topics),
+    }
+}
+
+fn topic(item: &Located) -> Result<TopicSelector, Wrong> {
+    match &item.value {
+        Value::Text(text) => text.value.parse().map_err(|what: String| not_this(item, text, &what)),
+        _ => Err(Wrong::expected(item, "a topic name or a /regular expression/ in quotes")),
+    }
 }
 
 pub fn lake_url(found: &Located) -> Result<LakeUrl, Wrong> {

@@ -195,6 +195,13 @@ fn topics_and_urls_are_checked() {
     assert!(topics("\"orders\"").contains("landfall.toml:3:10: kafka.topics is \"orders\"; expected a list"));
     assert!(topics("[]").contains("kafka.topics is missing"));
     assert!(topics("[\"a\", \"a b\"]").contains("landfall.toml:3:16: kafka.topics: \"a b\" is not a topic name"));
+    let both = topics("[\"a b\", \"c\", 5, \"d e\"]");
+    assert!(
+        ["3:11: kafka.topics: \"a b\"", "3:23: kafka.topics is 5", "3:26: kafka.topics: \"d e\""]
+            .iter()
+            .all(|entry| both.contains(entry)),
+        "{both}"
+    );
     assert!(topics("[\"/(/\"]").contains("not a regular expression"));
     assert!(topics("[\"_landfall\"]").contains("landfall.toml:3:10: kafka.topics: the files of topic _landfall would"));
     let hidden = parse(&LEAST.replace("orders", "_orders")).unwrap();
@@ -257,10 +264,26 @@ fn properties_that_the_protocol_owns_are_refused_with_their_line() {
 #[test]
 fn everything_wrong_is_told_at_once_from_the_top_down() {
     let error = parse("[kafka]\ntopic = [\"a\"]\n[source]\nmode = 1\n").unwrap_err();
-    let lines: Vec<String> =
-        error.to_string().lines().map(|line| line.split(": ").next().unwrap().to_string()).collect();
+    let text = error.to_string();
+    let problems = text.lines().filter(|line| !line.starts_with("  -> "));
+    let lines: Vec<String> = problems.map(|line| line.split(": ").next().unwrap().to_string()).collect();
+    // Each way out stands below its own problem.
+    assert!(text.contains("lake.url is missing\n  -> add it: [lake] url = "), "{text}");
     assert_eq!(lines, ["landfall.toml:2:1", "landfall.toml:4:8", "landfall.toml", "landfall.toml", "landfall.toml"]);
     assert!(error.to_string().contains("lake.url is missing"), "{error}");
+}
+
+#[test]
+fn brokers_are_hosts_with_ports() {
+    let with = |brokers: &str| parse(&LEAST.replace("b:9092", brokers));
+    for good in ["b", "b:9092,c:9093", " b:9092 , c ", "SASL_SSL://b:9092", "[::1]:9092", "[::1]", "10.0.0.1:1"] {
+        assert!(with(good).is_ok(), "{good}: {:?}", with(good).err());
+    }
+    for bad in ["b:99999", "b:0", "b:x", "b:", "http://localhost:9092", "b:9092,c:70000", "b:9092/x", "b:9092 c:9092"] {
+        let error = with(bad).unwrap_err();
+        assert!(error.to_string().contains("landfall.toml:5:"), "{bad}: {error}");
+        assert_eq!(error.problems.len(), 1, "{error}");
+    }
 }
 
 #[test]

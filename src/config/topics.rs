@@ -54,7 +54,9 @@ impl FromStr for TopicSelector {
         let inside = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
         if let Some(source) = inside.filter(|source| !source.is_empty()) {
             // The whole name, as Kafka's own clients and Spark's subscribePattern have it.
-            let regex = Regex::new(&format!("^(?:{source})$")).map_err(|error| {
+            // It must be one by itself: "a)|(b" would be another one inside the brackets.
+            let whole = Regex::new(source).and_then(|_| Regex::new(&format!("^(?:{source})$")));
+            let regex = whole.map_err(|error| {
                 let reason = error.to_string();
                 let last = reason.lines().next_back().unwrap_or_default().trim_start_matches("error: ");
                 format!("{text:?} is not a regular expression: {last}")
@@ -125,6 +127,7 @@ mod tests {
         }
         assert!("a".repeat(249).parse::<TopicSelector>().is_ok());
         assert!("a".repeat(250).parse::<TopicSelector>().is_err());
+        assert!("/a)|(gp/".parse::<TopicSelector>().unwrap_err().contains("not a regular expression"));
         assert!("/(/".parse::<TopicSelector>().unwrap_err().contains("not a regular expression"));
     }
 }

@@ -156,11 +156,13 @@ pub struct Wrong {
     pub hint: Option<String>,
     /// Where inside the value, if not at its beginning.
     pub place: Option<Place>,
+    /// What else is wrong with the same value.
+    pub also: Vec<Wrong>,
 }
 
 impl Wrong {
     pub fn new(what: impl Into<String>) -> Wrong {
-        Wrong { kind: ProblemKind::Value, what: what.into(), hint: None, place: None }
+        Wrong { kind: ProblemKind::Value, what: what.into(), hint: None, place: None, also: Vec::new() }
     }
 
     /// "is 60; expected …".

@@ -7,22 +7,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+/// How an audit ends that found nothing.
+pub const CLEAN: &str = "clean";
 /// Asks a child to end when its parent does, however that ends.
 pub const DIE_WITH_PARENT: &str = "LANDFALL_DIE_WITH_PARENT";
 
 pub struct Child(std::process::Child);
 
+/// The lake and the store are named from the folder of this file, so that its own name, whatever characters it has,
+/// needs no quoting.
 pub fn write_config(dir: &Path, bootstrap_servers: &str) -> anyhow::Result<PathBuf> {
     let path = dir.join("landfall.toml");
     let text = format!(
         "[kafka]\ntopics = [\"orders\", \"/payments-.*/\", \"clicks\"]\n\n\
          [kafka.properties]\n\"bootstrap.servers\" = \"{bootstrap_servers}\"\n\n\
          [source]\nstart = \"earliest\"\n\n\
-         [checkpoint]\nstore = \"sled\"\npath = {state:?}\n\n\
-         [lake]\nurl = {lake:?}\n\n[lake.roll]\nmax_age = \"2s\"\n\n\
+         [checkpoint]\nstore = \"sled\"\npath = \"state\"\n\n\
+         [lake]\nurl = \"lake\"\n\n[lake.roll]\nmax_age = \"2s\"\n\n\
          [limits]\nmemory = \"128MiB\"\n",
-        state = dir.join("state").display().to_string(),
-        lake = format!("file://{}", dir.join("lake").display()),
     );
     std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
@@ -82,5 +84,5 @@ pub fn drain(config: &Path) -> anyhow::Result<()> {
 /// `clean`, or how the audit ended.
 pub fn verify(config: &Path) -> anyhow::Result<String> {
     let status = landfall(config, &["verify"])?.stdout(Stdio::null()).status()?;
-    Ok(if status.success() { "clean".into() } else { format!("{status}; see {}", log_path(config).display()) })
+    Ok(if status.success() { CLEAN.into() } else { format!("{status}; see {}", log_path(config).display()) })
 }

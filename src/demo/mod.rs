@@ -6,20 +6,23 @@ mod child;
 mod events;
 mod journal;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde::Serialize;
 
 use crate::ambient;
+use crate::config::LakeUrl;
 use crate::files;
 use crate::kafka::playground::{KEPT_PER_PARTITION, Outgoing, Playground, PlaygroundProducer};
 use child::Child;
-pub use child::DIE_WITH_PARENT;
+pub use child::{CLEAN, DIE_WITH_PARENT};
 use journal::Journal;
 
 pub use journal::Verdict;
@@ -50,9 +53,10 @@ pub struct Moment {
 }
 
 /// What was counted at the end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DemoResult {
     pub kills: u32,
+    /// Records that the broker acknowledged to the producer.
     pub produced: u64,
     pub landed: u64,
     pub lost: u64,
@@ -60,8 +64,11 @@ pub struct DemoResult {
     pub files: u64,
     pub bytes: u64,
     pub seconds: f64,
+    /// How `landfall verify` ended: [`CLEAN`], or what it said.
     pub verify: String,
+    /// The lake's URL.
     pub lake: String,
+    /// To paste into DuckDB.
     pub query: String,
 }
 
@@ -69,7 +76,7 @@ pub struct DemoResult {
 const MARKER: &str = ".landfall-demo";
 const TICK: Duration = Duration::from_millis(500);
 /// How much of a partition may wait to be landed: what the broker keeps, with room to spare.
-const MOST_WAITING: i64 = (KEPT_PER_PARTITION / 2 / 400) as i64;
+const MOST_WAITING: u64 = KEPT_PER_PARTITION / 2 / 400;
 
 pub fn demo(options: &DemoOptions, stop: &AtomicBool, mut tell: impl FnMut(&Moment)) -> anyhow::Result<DemoResult> {
     let dir = prepare(&options.dir)?;
@@ -79,13 +86,15 @@ pub fn demo(options: &DemoOptions, stop: &AtomicBool, mut tell: impl FnMut(&Mome
     }
     let config = child::write_config(&dir, &broker.bootstrap_servers())?;
     let journal = Arc::new(Journal::default());
-    let shop = Shop::open(&broker, journal.clone(), dir.join("lake"), options.rate)?;
+    let landed = Arc::new(AtomicU64::new(0));
+    let shop = Shop::open(&broker, journal.clone(), landed.clone(), options.rate)?;
 
     let began = Instant::now();
     let mut child = Child::start(&config)?;
     let mut next_kill = began + ambient::jitter(options.kill_every);
     let mut moment = Moment::default();
-    let mut show = Show { shop: &shop, journal: &journal, began, tell: &mut tell };
+    let (lake, known) = (dir.join("lake"), HashSet::new());
+    let mut show = Show { lake, known, landed: &landed, journal: &journal, began, tell: &mut tell };
     let over = |elapsed: Duration| stop.load(Ordering::Relaxed) || options.lasts.is_some_and(|lasts| elapsed >= lasts);
     while !over(began.elapsed()) {
         std::thread::sleep(TICK);
@@ -142,7 +151,8 @@ fn prepare(dir: &Path) -> anyhow::Result<PathBuf> {
         bail!("{} is not empty and was not made by a demo: give another --dir", dir.display());
     }
     std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-    std::fs::write(dir.join(MARKER), "made by `landfall demo`, which empties this folder when it starts\n")?;
+    std::fs::write(dir.join(MARKER), "made by `landfall demo`, which empties this folder when it starts\n")
+        .with_context(|| format!("writing in {}", dir.display()))?;
     Ok(dir.canonicalize()?)
 }
 
@@ -150,33 +160,30 @@ fn prepare(dir: &Path) -> anyhow::Result<PathBuf> {
 struct Shop {
     open: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<anyhow::Result<()>>,
-    lake: PathBuf,
 }
 
 impl Shop {
-    fn open(broker: &Playground, journal: Arc<Journal>, lake: PathBuf, rate: u32) -> anyhow::Result<Shop> {
+    /// `landed` is told by whoever looks at the lake.
+    fn open(broker: &Playground, journal: Arc<Journal>, landed: Arc<AtomicU64>, rate: u32) -> anyhow::Result<Shop> {
         let producer = PlaygroundProducer::connect(&broker.bootstrap_servers(), journal.clone())?;
         let open = Arc::new(AtomicBool::new(true));
-        let (still_open, watched) = (open.clone(), lake.clone());
-        let work = move || sell(&producer, &journal, &watched, rate, &still_open);
+        let still_open = open.clone();
+        let work = move || sell(&producer, &journal, &landed, rate, &still_open);
         let thread = std::thread::Builder::new().name("producer".into()).spawn(work)?;
-        Ok(Shop { open, thread, lake })
+        Ok(Shop { open, thread })
     }
 
     /// Stops producing; returns when everything is acknowledged.
-    fn close(&self) -> anyhow::Result<()> {
+    fn close(self) -> anyhow::Result<()> {
         self.open.store(false, Ordering::Relaxed);
-        while !self.thread.is_finished() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        self.thread.join().unwrap_or_else(|_| bail!("it panicked")).context("the producer")
     }
 }
 
 fn sell(
     producer: &PlaygroundProducer<Journal>,
     journal: &Journal,
-    lake: &Path,
+    landed: &AtomicU64,
     rate: u32,
     open: &AtomicBool,
 ) -> anyhow::Result<()> {
@@ -186,8 +193,7 @@ fn sell(
     while open.load(Ordering::Relaxed) {
         let due = (began.elapsed().as_secs_f64() * f64::from(rate)) as u64;
         // The broker forgets what is not landed in time: wait for the lake instead of outrunning it.
-        let waiting =
-            i64::try_from(journal.produced()).unwrap_or(0) - i64::try_from(landed_offsets(lake).0).unwrap_or(0);
+        let waiting = journal.produced().saturating_sub(landed.load(Ordering::Relaxed));
         while sequence < due && waiting < MOST_WAITING && open.load(Ordering::Relaxed) {
             let event = events::next(&mut rng, sequence, ambient::now_ms());
             let headers: Vec<(&str, Option<&[u8]>)> =
@@ -234,7 +240,10 @@ fn landed_offsets(lake: &Path) -> (u64, Vec<String>) {
 }
 
 struct Show<'a, T> {
-    shop: &'a Shop,
+    lake: PathBuf,
+    /// The files that were told of.
+    known: HashSet<String>,
+    landed: &'a AtomicU64,
     journal: &'a Journal,
     began: Instant,
     tell: &'a mut T,
@@ -243,22 +252,39 @@ struct Show<'a, T> {
 impl<T: FnMut(&Moment)> Show<'_, T> {
     fn moment(&mut self, moment: &mut Moment) {
         let elapsed = self.began.elapsed();
-        let (landed, files) = landed_offsets(&self.shop.lake);
+        let (landed, files) = landed_offsets(&self.lake);
+        self.landed.store(landed, Ordering::Relaxed);
         let produced = self.journal.produced();
         (moment.produced, moment.landed, moment.elapsed) = (produced, landed, elapsed);
-        let known = std::mem::replace(&mut moment.files, files.len() as u64);
-        moment.new_files = self.fresh(files, known);
+        moment.files = files.len() as u64;
+        moment.new_files = self.fresh(files);
         (self.tell)(moment);
         moment.note = None;
     }
 
-    /// The newest names, where there are more files than before.
-    fn fresh(&self, mut files: Vec<String>, known: u64) -> Vec<String> {
-        let count = (files.len() as u64).saturating_sub(known);
-        let newest = |name: &String| std::fs::metadata(self.shop.lake.join(name)).and_then(|meta| meta.modified()).ok();
-        files.sort_by_key(newest);
-        files.split_off(files.len() - usize::try_from(count).unwrap_or(0).min(files.len()))
+    /// What was not there before, in order of time.
+    fn fresh(&mut self, files: Vec<String>) -> Vec<String> {
+        let mut fresh: Vec<String> = files.into_iter().filter(|file| self.known.insert(file.clone())).collect();
+        fresh.sort_by_cached_key(|name| std::fs::metadata(self.lake.join(name)).and_then(|meta| meta.modified()).ok());
+        fresh
     }
+}
+
+/// A query over every file of the lake. In a pattern of DuckDB `*`, `?` and `[` stand for themselves in brackets, and
+/// in a text of SQL a quote is doubled.
+fn query(lake: &Path) -> String {
+    let mut place = String::new();
+    for character in lake.to_string_lossy().chars() {
+        match character {
+            '*' | '?' | '[' => place.extend(['[', character, ']']),
+            '\'' => place.push_str("''"),
+            other => place.push(other),
+        }
+    }
+    format!(
+        "SELECT topic, partition, count(*) AS records, min(\"offset\") AS first, max(\"offset\") AS last FROM \
+         read_parquet('{place}/*/*/*.parquet') GROUP BY ALL ORDER BY ALL;"
+    )
 }
 
 fn settle(dir: &Path, config: &Path, journal: &Journal, kills: u32, elapsed: Duration) -> anyhow::Result<DemoResult> {
@@ -293,11 +319,18 @@ fn settle(dir: &Path, config: &Path, journal: &Journal, kills: u32, elapsed: Dur
         bytes,
         seconds: elapsed.as_secs_f64(),
         verify,
-        lake: format!("file://{}", lake.display()),
-        query: format!(
-            "SELECT topic, partition, count(*) AS records, min(\"offset\") AS first, max(\"offset\") AS last FROM \
-             read_parquet('{}/*/*/*.parquet') GROUP BY ALL ORDER BY ALL;",
-            lake.display()
-        ),
+        lake: LakeUrl::from_path(&lake).to_string(),
+        query: query(&lake),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_can_be_pasted_whatever_the_folder_is_called() {
+        assert!(query(Path::new("/tmp/o'br")).contains("read_parquet('/tmp/o''br/*/*/*.parquet')"));
+        assert!(query(Path::new("/a[1]?")).contains("read_parquet('/a[[]1][?]/*/*/*.parquet')"));
+    }
 }

@@ -86,6 +86,15 @@ impl Origin {
         }
     }
 
+    /// Refuses unless the store with this id (`None`: there is none) is the owner. `about` says where it is looked for.
+    pub(crate) fn is_of(&self, store: Option<&str>, about: &OwnerAbout) -> Result<(), OriginError> {
+        if store == Some(self.owner.store.as_str()) {
+            return Ok(());
+        }
+        let same_place = self.owner.about.host == about.host && self.owner.about.path == about.path;
+        Err(owned_by(self.lake.as_ref(), self.owner.clone(), same_place))
+    }
+
     /// The id of a lake, also where the objects that say who owns it are gone.
     pub(crate) async fn lake_id_of(lake: &dyn Lake) -> Result<String, OriginError> {
         match newest_owner(lake).await? {
@@ -242,6 +251,10 @@ fn is_that_lake(lake: &dyn Lake, owner: Option<&Owner>, remembered: Option<&str>
 
 fn other_owner(lake: &dyn Lake, owner: Owner, store: &dyn CheckpointStore, about: &OwnerAbout) -> OriginError {
     let same_place = owner.about.host == about.host && owner.about.path == about.path && owner.kind == store.kind();
+    owned_by(lake, owner, same_place)
+}
+
+fn owned_by(lake: &dyn Lake, owner: Owner, same_place: bool) -> OriginError {
     let hint = if same_place {
         " The host and the path are those of this store: the one that was there has been deleted or replaced."
     } else {

@@ -33,7 +33,7 @@ fn by_names(layouts: &[Arc<Layout>], stream: &Stream) -> Vec<Vec<Arc<Layout>>> {
 }
 
 /// Where names of a stream can be: every layout of the lake, by names. A directory belongs to one stream
-/// (its birth sees to it), so where a former topic of the same name has its files, this one has none.
+/// (its birth sees to it), so where another topic of the same name has its files, this one has none.
 pub(crate) async fn places(
     origin: &Origin,
     sink: &dyn Sink,
@@ -46,7 +46,9 @@ pub(crate) async fn places(
     for former in origin.formers(stream).await? {
         let mut kept = Vec::with_capacity(places.len());
         for group in places {
-            if group.contains(&current) || !is_of(sink, &group[0], &former).await? {
+            // Where new files go, a file among another topic's must be found: there each one is looked at.
+            let each = group.contains(&current);
+            if !is_of(sink, &group[0], &former, each).await? {
                 kept.push(group);
             }
         }
@@ -55,13 +57,23 @@ pub(crate) async fn places(
     Ok(places)
 }
 
-/// Whether the names under a layout are those of `stream`.
-async fn is_of(sink: &dyn Sink, layout: &Layout, stream: &Stream) -> Result<bool, OriginError> {
-    match first_name(sink, layout, stream).await {
-        Ok(name) => Ok(name.is_some()),
-        Err(OriginError::Sink(SinkError::Conflict(_))) => Ok(false),
-        Err(error) => Err(error),
+/// Whether the names under a layout are those of `stream`: the first one, or each.
+async fn is_of(sink: &dyn Sink, layout: &Layout, stream: &Stream, each: bool) -> Result<bool, OriginError> {
+    let mut some = false;
+    let mut names = match sink.landed(layout, stream, 0).await {
+        Ok(names) => names,
+        Err(SinkError::Conflict(_)) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    while let Some(name) = names.next().await {
+        match name {
+            Ok(_) if !each => return Ok(true),
+            Ok(_) => some = true,
+            Err(SinkError::Conflict(_)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(some)
 }
 
 /// Every range with `until > from` that stands under one of the layouts, in order of `from`, and durable: a

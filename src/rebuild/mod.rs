@@ -117,11 +117,12 @@ pub async fn rebuild(rebuild: Rebuild<'_>, operator: &dyn Operator) -> Result<Re
     let mut found: Vec<Found> = found.into_iter().flatten().collect();
     found.sort_by(|a, b| a.stream().cmp(b.stream()));
     if holes == Holes::Removed {
-        removed(&mut found, operator).await?;
+        removed(&mut found, operator, &origin).await?;
     }
 
     let layout = origin.record_layout(&sink.layout()).await?;
     let total = found.len();
+    operator.progress(0, total);
     let record = |found| record::record(&origin, store, &layout, found);
     let mut records = futures::stream::iter(found).map(record).buffer_unordered(parallel);
     let mut streams = Vec::with_capacity(total);
@@ -165,7 +166,7 @@ async fn streams(
 }
 
 /// Asks whether the ranges without a name were moved away, and believes it.
-async fn removed(found: &mut [Found], operator: &dyn Operator) -> Result<(), OriginError> {
+async fn removed(found: &mut [Found], operator: &dyn Operator, origin: &Origin) -> Result<(), OriginError> {
     let ranges: Vec<OffsetRange> = found
         .iter()
         .filter(|found| found.source == Source::Names)
@@ -175,11 +176,12 @@ async fn removed(found: &mut [Found], operator: &dyn Operator) -> Result<(), Ori
         return Ok(());
     }
     if !operator.were_removed(&ranges).await {
-        return Err(OriginError::Refused(
-            "nothing was rebuilt, since it is not certain that you moved these files away: run `landfall rebuild` \
-             with `--holes land`, which lands them again"
-                .into(),
-        ));
+        let number = origin.owner().number;
+        return Err(OriginError::Refused(format!(
+            "no checkpoint was made, since it is not certain that you moved these files away; the lake belongs to this \
+             store already (owner {number}), and nothing can be landed before it is rebuilt: call `landfall rebuild` \
+             again, with `--holes land`, which lands these ranges once more"
+        )));
     }
     for found in found.iter_mut().filter(|found| found.source == Source::Names) {
         found.believe_removed();

@@ -236,7 +236,8 @@ async fn holes_count_as_removed_only_when_a_person_agrees() {
     person.agrees.store(false, Relaxed);
     let store = MemoryStore::new("s2", world.lake.trip.clone());
     let refused = run(&world, &store, &person, Holes::Removed, None).await;
-    assert!(matches!(refused, Err(OriginError::Refused(_))));
+    let Err(OriginError::Refused(told)) = refused else { panic!("{refused:?}") };
+    assert!(told.contains("no checkpoint was made") && told.contains("belongs to this store already"), "{told}");
     assert_eq!(store.record(&truth.stream), None);
     let ranges: Vec<Span> =
         person.asked.lock().unwrap().iter().map(|range| Span::new(range.from_offset, range.until_offset)).collect();

@@ -58,6 +58,8 @@ fn check_tells_what_is_missing_and_changes_nothing() {
     let scene = Scene::new("checked", 2);
     let well = json(&call(&scene.landfall, &["check"]).expect_code(0));
     assert_eq!(well["ok"], true, "{well}");
+    let kafka = row(&well, "kafka")["detail"].as_str().expect("text");
+    assert!(kafka.starts_with("cluster ") && kafka.ends_with(&format!(" at {}", scene.bootstrap)), "{kafka}");
     assert_eq!(scene.landfall.hidden_files().len(), 0, "a check writes nothing");
     assert!(!scene.landfall.state().exists(), "a check makes no store");
     call(&scene.landfall, &["check", "--probe"]).expect_code(0);
@@ -156,4 +158,64 @@ fn a_running_landfall_is_asked_and_never_rebuilt() {
     call(&scene.landfall, &["check"]).expect_code(0);
     call(&scene.landfall, &["rebuild", "--yes"]).expect_code(73).expect_words(&["is held by process"]);
     running.terminate(Duration::from_secs(30)).expect_code(0);
+}
+
+#[test]
+fn check_counts_from_where_a_stream_has_got_to_and_sees_its_gap() {
+    let scene = Scene::new("checked-gap", 1);
+    scene.fill(40);
+    scene.landfall.once().expect_code(0);
+    let what = format!("topic {}", scene.topic);
+    let detail = |ended: &Ended| row(&json(ended), &what)["detail"].as_str().expect("text").to_owned();
+    assert!(detail(&call(&scene.landfall, &["check"]).expect_code(0)).ends_with(" 0 offsets to read"));
+    scene.fill_from(40, 40);
+    assert!(detail(&call(&scene.landfall, &["check"]).expect_code(0)).ends_with(" 40 offsets to read"));
+    scene.admin.delete_records(&scene.topic, 0, 60);
+    let gap = detail(&call(&scene.landfall, &["check"]).expect_code(1));
+    assert!(gap.contains("offsets 40 to 60 are gone from Kafka"), "{gap}");
+}
+
+/// A lake that somebody else's store owns: what this configuration's store knows says nothing about it.
+#[test]
+fn a_wrong_checkpoint_path_is_never_taken_for_an_empty_lake() {
+    let scene = Scene::new("owned", 1);
+    scene.fill(40);
+    scene.landfall.once().expect_code(0);
+    let right = std::fs::read_to_string(scene.landfall.config()).expect("landfall.toml");
+    let other = scene.dir().join("other");
+    std::fs::write(scene.landfall.config(), right.replace("/state\"", "/other\"")).expect("landfall.toml");
+    let commands: [&[&str]; 5] = [&["status"], &["offsets"], &["verify"], &["plan"], &["check"]];
+    let all = |when: &str| {
+        for command in commands {
+            let ended = call(&scene.landfall, command);
+            assert_eq!(ended.code(), Some(73), "{when}, {command:?}: {}{}", ended.stdout, ended.stderr);
+            let told = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(told.contains("belongs to another checkpoint store"), "{when}, {command:?}: {told}");
+        }
+    };
+    all("no store there");
+    assert!(!other.exists(), "a look makes no store");
+    scene.landfall.command(&["run", "--once", "landfall.toml"]).expect_code(73);
+    assert!(other.exists(), "a run made one before it asked the lake");
+    all("another store");
+    scene.landfall.command(&["status", "lake"]).expect_code(0);
+    // The store was deleted in its own place: no other store has to be taken over from.
+    std::fs::write(scene.landfall.config(), right).expect("landfall.toml");
+    std::fs::remove_dir_all(scene.landfall.state()).expect("the state");
+    let checked = json(&call(&scene.landfall, &["check"]).expect_code(73));
+    let detail = row(&checked, "lake")["detail"].as_str().expect("text");
+    assert!(detail.contains("has been deleted or replaced"), "{detail}");
+}
+
+#[test]
+fn a_demo_works_in_a_folder_of_any_name() {
+    let scene = Scene::new("demo", 1);
+    let folder = "a%20b ${x} e\u{301} o'br #[h]\\";
+    let arguments = ["demo", "--dir", folder, "--for", "5s", "--kill-every", "2s", "--rate", "300", "--output", "json"];
+    let shown = json(&scene.landfall.command(&arguments).expect_code(0));
+    assert_eq!((&shown["lost"], &shown["verify"]), (&0.into(), &"clean".into()), "{shown}");
+    assert!(scene.dir().join(folder).join("lake/orders").is_dir(), "{shown}");
+    let lake = shown["lake"].as_str().expect("a URL");
+    scene.landfall.command(&["verify", lake]).expect_code(0);
+    assert!(shown["query"].as_str().expect("a query").contains("o''br"), "{shown}");
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::rig::failpoints::sources;
+use crate::rig::failpoints::{product, sources};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -95,7 +95,7 @@ fn heavy_dependencies_have_one_door() {
     let mut found = Vec::new();
     for path in rust_files() {
         let own = text(&path);
-        let code = own.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = product(&own);
         let lines = || code.lines().filter(|line| !line.trim_start().starts_with("//"));
         for (name, rooms) in doors {
             let used = format!("{name}::");
@@ -163,6 +163,21 @@ fn nothing_names_a_machine_or_a_registry() {
         }
     }
     none("machine paths or registries' hosts", &found);
+}
+
+#[test]
+fn what_stands_behind_an_item_for_tests_is_looked_at() {
+    let source = "use a;\n#[cfg(test)]\nuse b::{\n    c,\n};\n#[cfg(test)]\n#[path = \"x\"]\nmod t;\nstruct S {\n    \
+                  #[cfg(test)]\n    hidden: u8,\n    seen: u8,\n}\n#[cfg(test)]\nfn f(\n    x: u8,\n) -> u8 {\n    {\n    }\n}\n\
+                  fn last() {}\n";
+    assert_eq!(product(source), "use a;\nstruct S {\n    seen: u8,\n}\nfn last() {}\n");
+    let behind = sources().into_iter().filter(|path| {
+        let text = std::fs::read_to_string(path).expect("a source");
+        let code = product(&text);
+        let first = text.split("#[cfg(test)]").next().unwrap_or_default();
+        code.trim_end() != first.trim_end()
+    });
+    assert!(behind.count() > 0, "no source has anything behind such an item any more");
 }
 
 #[test]

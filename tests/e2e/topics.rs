@@ -1,10 +1,13 @@
 //! Kinds of topics and records: compacted, with tombstones, headers and nulls, large messages, growing
 //! topics, topics that are made again under the same name.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::rig::producer::EPOCH_MS;
-use crate::rig::{Producer, Record, Scene, Settings, fresh, shared, wait_until};
+use crate::rig::{Ended, Producer, Record, Scene, Settings, fresh, shared, wait_until};
 
 const COMPACTED: [(&str, &str); 5] = [
     ("cleanup.policy", "compact"),
@@ -229,4 +232,43 @@ fn an_explicit_offset_beyond_the_end_is_refused_and_can_be_corrected() {
     scene.landfall.configure(&Settings { start: right, ..scene.settings() });
     scene.landfall.once().expect_code(0);
     assert_eq!(scene.look().rows, 10 + 6);
+}
+
+fn json(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("no JSON: {}\n{}", ended.stdout, ended.stderr))
+}
+
+/// The procedure of operating.md, and then all that is promised of any lake: an audit, the commands that look, and a
+/// rebuild of the store. Files under another path are of the other topic, for whichever of them one asks.
+#[test]
+fn a_topic_made_again_lands_in_another_place_and_the_lake_stays_whole() {
+    let mut scene = Scene::new("again-beside", 2);
+    scene.fill(50);
+    scene.finish(&scene.settings());
+    scene.admin.recreate(&scene.topic, 2);
+    let strangers = Producer::new(&scene.bootstrap, &Default::default());
+    (0..2).for_each(|partition| strangers.fill(&scene.topic, partition, 5000..5080));
+    scene.landfall.configure(&Settings { path: "v2/{topic}/{partition}", ..scene.settings() });
+    scene.landfall.once().expect_code(0);
+    let whole = |when: &str| {
+        for target in ["landfall.toml", "lake"] {
+            let audit = scene.landfall.command(&["verify", target]).expect_code(0);
+            let rows = format!("{} rows", 2 * 50 + 2 * 80);
+            assert!(audit.stdout.contains(&rows), "{when}, {target}:\n{}", audit.stdout);
+            let status = json(&scene.landfall.command(&["status", "--output", "json", target]).expect_code(0));
+            let rows = status["streams"].as_array().expect("streams");
+            let ids: BTreeSet<&str> = rows.iter().map(|row| row["topic_id"].as_str().expect("an id")).collect();
+            assert_eq!((rows.len(), ids.len()), (4, 2), "{when}, {target}: {status}");
+            // The present topic, whichever of the two ids comes first in a dictionary.
+            let offsets = json(&scene.landfall.command(&["offsets", target]).expect_code(0));
+            let entry = &offsets[scene.topic.as_str()]["1"];
+            assert_eq!(entry["committed"], 80, "{when}, {target}: {offsets}");
+            assert!(ids.contains(entry["topic_id"].as_str().expect("an id")), "{offsets}");
+        }
+    };
+    whole("as it was landed");
+    std::fs::remove_dir_all(scene.landfall.state()).expect("the state");
+    scene.landfall.command(&["rebuild", "--yes", "landfall.toml"]).expect_code(0);
+    scene.landfall.once().expect_code(0);
+    whole("with a store that was made anew");
 }

@@ -21,6 +21,8 @@ pub struct Settings {
     pub workers: usize,
     pub memory: &'static str,
     pub group: Option<String>,
+    /// `lake.path`.
+    pub path: &'static str,
     /// Further lines of `[kafka.properties]`.
     pub properties: Vec<(String, String)>,
 }
@@ -38,6 +40,7 @@ impl Settings {
             workers: 2,
             memory: "96MiB",
             group: None,
+            path: "{topic}/{partition}",
             properties: Vec::new(),
         }
     }
@@ -63,7 +66,7 @@ impl Settings {
     }
 
     fn toml(&self, lake: &Path, state: &Path) -> String {
-        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, .. } = self;
+        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, path, .. } = self;
         let topics = self.topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
         let group = self.group.iter().map(|group| ("group.id".to_owned(), group.clone()));
         let further = self.properties.iter().cloned().chain(group);
@@ -73,7 +76,7 @@ impl Settings {
              \"reconnect.backoff.max.ms\" = \"500\"\n{properties}\n\
              [source]\nmode = \"direct\"\nstart = {start}\non_gap = {on_gap:?}\n\n\
              [checkpoint]\nstore = \"sled\"\npath = {:?}\n\n\
-             [lake]\nurl = \"file://{}\"\nformat = \"parquet\"\npath = \"{{topic}}/{{partition}}\"\n\n\
+             [lake]\nurl = \"file://{}\"\nformat = \"parquet\"\npath = {path:?}\n\n\
              [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n\n\
              [limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
             self.bootstrap,

@@ -27,10 +27,31 @@ fn named(below: &str, pattern: &str) -> BTreeSet<String> {
     for file in sources().into_iter().filter(|file| file.starts_with(&below)) {
         let text = std::fs::read_to_string(&file).expect("a source");
         // A module's own tests may name failpoints that no run visits.
-        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        names.extend(pattern.captures_iter(text).map(|found| found[1].to_owned()));
+        names.extend(pattern.captures_iter(&product(&text)).map(|found| found[1].to_owned()));
     }
     names
+}
+
+/// A source without what is compiled for its unit tests alone: each item below `#[cfg(test)]`, wherever it stands. In a
+/// formatted source an item ends with the line that is indented as its beginning and closes it.
+pub fn product(source: &str) -> String {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut kept = String::with_capacity(source.len());
+    let mut lines = source.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            kept.push_str(line);
+            kept.push('\n');
+            continue;
+        }
+        let begin = indent(line);
+        let closes = |line: &&str| {
+            let attribute = line.trim_start().starts_with("#[");
+            indent(line) == begin && !attribute && line.trim_end().ends_with(['}', ';', ','])
+        };
+        lines.find(closes);
+    }
+    kept
 }
 
 /// Every Rust source of the product, without its unit tests' own files.

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use super::address::Address;
 use super::{Request, Resolve, Response, SOCKET, VERSION};
-use crate::checkpoint::lock::HeldBy;
+use crate::checkpoint::lock::{HeldBy, StateLock};
 use crate::checkpoint::{Checkpoint, StoreError};
 
 /// As long as a holder may take to swap on a slow disk.
@@ -92,8 +92,12 @@ pub async fn ask(directory: &Path, request: &Request) -> Result<Option<Response>
     let connection = match connected {
         Ok(connection) => connection,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+        // A killed process leaves its socket behind: only the lock tells whether anybody is there.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            let message = format!("its holder runs as another user: {error}");
+            let Err(StoreError::Locked { holder, .. }) = StateLock::borrow(directory, Duration::ZERO) else {
+                return Ok(None);
+            };
+            let message = format!("its holder, {holder}, runs as another user: run this command as that user");
             return Err(StoreError::Refused { store: store(), message });
         }
         Err(error) => return Err(StoreError::NotDone { store: store(), message: format!("its socket: {error}") }),

@@ -1,9 +1,13 @@
 //! Opening: nothing is believed before it was synced, whole, and of a format that is known.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::io::ErrorKind::PermissionDenied;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use super::super::ledger::{self, Fault, Pages, meta_key};
 use super::super::marker::{self, STORE_FORMAT, sync_directory};
@@ -39,12 +43,62 @@ pub(super) fn room(directory: &Path, bytes: u64) -> Result<(), String> {
     Err(format!("only {free} bytes are free on the disk of {}: free some space", directory.display()))
 }
 
-/// Opens or makes the database of a state directory whose lock is held; returns the store's id with it.
-pub(super) fn open(state: &Path) -> Result<(SledPages, String), StoreError> {
+/// A copy of a state directory whose lock is held, in a directory that only this user can enter.
+pub(super) fn copy(state: &Path) -> Result<TempDir, StoreError> {
     let store = state.display().to_string();
+    let copied = || -> std::io::Result<TempDir> {
+        let copy = tempfile::Builder::new().prefix("landfall-look-").tempdir()?;
+        for name in ["format.json", "tip"].map(Path::new) {
+            if state.join(name).exists() {
+                copy_file(&state.join(name), &copy.path().join(name))?;
+            }
+        }
+        copy_all(&state.join("checkpoints"), &copy.path().join("checkpoints"))?;
+        Ok(copy)
+    };
+    copied().map_err(|error| rules::sort_io(&store, "copying it to look at it", error))
+}
+
+fn copy_all(from: &Path, to: &Path) -> std::io::Result<()> {
+    if !from.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (from, to) = (entry?.path(), to);
+        let Some(name) = from.file_name() else { continue };
+        let to = to.join(name);
+        if from.is_dir() { copy_all(&from, &to)? } else { copy_file(&from, &to)? }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::copy(from, to).map_err(|error| of_file(from, error))?;
+    // Its mode was copied too, and may not let even its owner write.
+    std::fs::set_permissions(to, Permissions::from_mode(0o600))
+}
+
+fn of_file(file: &Path, error: std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+}
+
+/// A file of the database that this user may not use.
+fn denied(directory: &Path) -> Option<std::path::PathBuf> {
+    let files = std::fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
+    files.filter(|file| file.is_file()).find(|file| {
+        let opened = File::options().read(true).write(true).open(file);
+        opened.is_err_and(|error| error.kind() == PermissionDenied)
+    })
+}
+
+/// Opens or makes the database in `state`, under the lock of the directory that it is of, which is called `shown`;
+/// returns the store's id with it.
+pub(super) fn open(state: &Path, shown: &Path) -> Result<(SledPages, String), StoreError> {
+    let store = shown.display().to_string();
     let sorted = |fault: Fault| match fault {
         Fault::Full(message) => StoreError::NotDone { store: store.clone(), message },
-        Fault::Broken(why) => StoreError::Refused { store: store.clone(), message: way_out(state, &why) },
+        Fault::Broken(why) => StoreError::Refused { store: store.clone(), message: way_out(shown, &why) },
     };
     let marker = marker::read(state)?;
     let directory = state.join("checkpoints");
@@ -92,8 +146,10 @@ fn open_pages(state: &Path, directory: &Path) -> Result<SledPages, Opening> {
     let database = open_database(directory)?;
     let file = File::open(directory.join("db")).map_err(Opening::Io)?;
     // What a killed process wrote may be in the page cache only: durable first, then believed.
-    make_durable(directory, &file)
-        .map_err(|error| Opening::Fault(Fault::Broken(format!("the fsync of its files failed: {error}"))))?;
+    make_durable(directory, &file).map_err(|error| match error.kind() {
+        PermissionDenied => Opening::Io(error),
+        _ => Opening::Fault(Fault::Broken(format!("the fsync of its files failed: {error}"))),
+    })?;
     let mut tip = Tip::open(&state.join("tip")).map_err(Opening::Io)?;
     check_tip(&database, &mut tip).map_err(Opening::Fault)?;
     Ok(SledPages { directory: directory.to_owned(), database: Some(database), file, tip })
@@ -127,8 +183,9 @@ fn open_database(directory: &Path) -> Result<::sled::Db, Opening> {
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
-            Ok(Err(::sled::Error::Io(error))) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err(Opening::Io(error));
+            Ok(Err(::sled::Error::Io(error))) if error.kind() == PermissionDenied => {
+                let file = denied(directory);
+                return Err(Opening::Io(file.map_or(error, |file| of_file(&file, PermissionDenied.into()))));
             }
             Ok(Err(error)) => return Err(Opening::Fault(sort(error))),
             Err(_) => return Err(Opening::Fault(Fault::Broken("opening it panicked".into()))),
@@ -155,7 +212,8 @@ fn remove_stale_snapshots(directory: &Path) -> std::io::Result<()> {
 pub(super) fn make_durable(directory: &Path, database: &File) -> std::io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         // A directory too: sled's `blobs`.
-        File::open(entry?.path())?.sync_all()?;
+        let path = entry?.path();
+        File::open(&path).and_then(|file| file.sync_all()).map_err(|error| of_file(&path, error))?;
     }
     database.sync_all()?;
     sync_directory(directory)?;

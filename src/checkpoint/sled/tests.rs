@@ -3,6 +3,8 @@
 mod crashes;
 mod disks;
 
+use std::collections::BTreeMap;
+
 use landfall_sink::Span;
 
 use super::super::Planned;
@@ -103,10 +105,40 @@ fn a_second_opener_is_told_who_holds_it() {
 fn looking_makes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("never");
-    assert!(SledStore::open_existing(&path).unwrap().is_none());
+    assert!(SledStore::look(&path).unwrap().is_none());
     assert!(!path.exists());
     drop(SledStore::open(&path).unwrap());
-    assert!(SledStore::open_existing(&path).unwrap().is_some());
+    assert!(SledStore::look(&path).unwrap().is_some());
+}
+
+/// A look by root would otherwise leave a file that the store's own user cannot read.
+#[tokio::test]
+async fn a_look_changes_nothing_in_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path()).await;
+    let stale = directory.path().join("checkpoints/snap.FFFFFFFFFFFFFFFF.generating");
+    std::fs::write(&stale, b"").unwrap();
+    let shown = || {
+        let mut files = BTreeMap::new();
+        let mut open = vec![directory.path().to_owned()];
+        while let Some(place) = open.pop() {
+            for entry in std::fs::read_dir(place).unwrap().flatten() {
+                let meta = entry.metadata().unwrap();
+                if meta.is_dir() {
+                    open.push(entry.path());
+                } else {
+                    files.insert(entry.path(), (meta.modified().unwrap(), std::fs::read(entry.path()).unwrap()));
+                }
+            }
+        }
+        files
+    };
+    let before = shown();
+    let store = SledStore::look(directory.path()).unwrap().unwrap();
+    assert!(!store.streams().await.unwrap().is_empty());
+    assert!(matches!(SledStore::open(directory.path()), Err(StoreError::Locked { .. })), "it is locked meanwhile");
+    drop(store);
+    assert!(shown() == before);
 }
 
 #[tokio::test]
