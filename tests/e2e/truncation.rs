@@ -162,7 +162,7 @@ fn the_pieces_of_a_backlog_know_the_epoch_before_them() {
     scene.landfall.configure(&scene.settings().max_records(1000));
     let dead = scene.landfall.at("pipeline.after_commit", 6, "kill").once();
     assert!(dead.killed(), "{}", dead.stderr);
-    let store = SledStore::open_existing(&scene.landfall.state()).expect("readable").expect("a store");
+    let store = SledStore::look(&scene.landfall.state()).expect("readable").expect("a store");
     let record = wait(holder::every_checkpoint(&store)).expect("readable").pop().expect("a checkpoint");
     drop(store);
     let landed_before = |from: i64| from > 0 && record.is_committed(Span::new(from - 1, from));
