@@ -201,9 +201,9 @@ impl StreamTask {
     /// The newest answer says that the log ends below `next`, be it an old one.
     fn seems_short(&self) -> bool {
         let Checkpoint { genesis, next, accepted_cut, .. } = self.checkpoint;
-        let ends = self.works.ends_of(&self.stream);
-        let short = ends.is_some_and(|(ends, _)| ends.start <= next && ends.end < next);
-        short && next > genesis && !ends.is_some_and(|(ends, _)| accepted_cut.is_some_and(|cut| cut <= ends.end))
+        let Some((ends, _)) = self.works.ends_of(&self.stream) else { return false };
+        let is_accepted = accepted_cut.is_some_and(|cut| cut <= ends.end);
+        ends.start <= next && ends.end < next && next > genesis && !is_accepted
     }
 
     /// A worker has something to say.

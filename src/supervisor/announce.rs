@@ -51,7 +51,7 @@ pub(super) async fn announcer(kafka: Kafka, group: Group, mut committed: mpsc::U
                         tracing::info!("committed offsets are announced to group {} again", group.name);
                     }
                 }
-                Err(error) if !told && !(error.is_transient() && group.board.are_brokers_away()) => {
+                Err(error) if !(told || error.is_transient() && group.board.are_brokers_away()) => {
                     told = true;
                     tracing::warn!("committed offsets could not be announced to group {}: {error}", group.name);
                 }
