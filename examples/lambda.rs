@@ -47,7 +47,7 @@ fn count_from(bootstrap: &str, from: i64) -> anyhow::Result<u64> {
     let settings = Settings::new([("bootstrap.servers".to_owned(), bootstrap.to_owned())].into())?;
     let limits = ReaderLimits { fetch_bytes: 1 << 20, ..ReaderLimits::default() };
     let mut reader = Kafka::connect(&settings)?.reader(Isolation::ReadCommitted, limits)?;
-    reader.assign(vec![Start { slot: 0, topic: "orders".into(), partition: 0, from, from_epoch: None, stop: None }])?;
+    reader.assign(vec![Start { slot: 0, topic: "orders".into(), partition: 0, from, lineage: None, stop: None }])?;
     let mut turn = Turn::default();
     let mut records = 0;
     while !reader.position(0).at_end {
