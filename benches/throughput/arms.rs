@@ -163,13 +163,13 @@ fn read(
         topic: topic.clone(),
         partition,
         from: 0,
-        from_epoch: None,
+        lineage: None,
         stop: Some(order.records_each),
     };
     let starts: Vec<Start> = partitions.map(start).collect();
     let mut left = starts.len();
     reader.assign(starts)?;
-    let (mut turn, enough) = (Turn::default(), budget.batch_bytes(order.max_size));
+    let (mut turn, enough) = (Turn::default(), budget.batch_bytes(order.max_size, left));
     let constants = |slot: u32| Constants { topic: topic.clone(), partition: slot as i32 };
     let deadline = Instant::now() + Duration::from_secs(600);
     while left > 0 {
