@@ -1,0 +1,4 @@
+//! What the write-ahead log promises, shown.
+
+mod rig;
+mod rounds;
