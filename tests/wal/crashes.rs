@@ -265,3 +265,59 @@ fn a_recycled_file_that_is_being_sealed_is_not_taken_for_a_sealed_one() {
     }
     println!("recycled files: {cuts} cuts");
 }
+
+/// One more run, durable; then the power goes and takes whatever was not synced, also by the processes before.
+fn goes_on(machine: &Machine, wal: Wal, ledger: &mut Ledger) {
+    ledger.settle(&wal);
+    let id = wal.stream(&stream(9), Isolation::ReadCommitted).unwrap();
+    let from = wal.next_offset(id).unwrap_or_else(|| {
+        let ticket = wal.start_run(id, 0, AssignReason::Start).unwrap();
+        ledger.sent(9, 0, 0, ticket);
+        0
+    });
+    let ticket = wal.append(id, part(9, from, from + 2)).unwrap();
+    ledger.sent(9, from, from + 2, ticket);
+    wal.wait(ticket).unwrap();
+    ledger.acked(ticket);
+    machine.restart(Survives::Nothing);
+}
+
+#[test]
+fn an_opening_may_end_at_every_step_and_is_done_again() {
+    let first = seed("ended openings");
+    let (mut openings, mut lives) = (0, 0);
+    let started = Instant::now();
+    while started.elapsed() < most(8) {
+        let mut life = Life::new(first + lives);
+        lives += 1;
+        (0..1 + lives % 3).for_each(|_| life.round());
+        let disk = life.machine.disk().clone();
+        for (step, kill) in (1..40).flat_map(|step| [(step, true), (step, false)]) {
+            let machine = Machine::with(disk.clone());
+            let mut ledger = life.ledger.clone();
+            machine.cut_after(step);
+            let ended = Wal::open_on(machine.volume(), Options { recycled: 2, ..crate::rules::options() });
+            let whole = ended.as_ref().ok().map(|(_, recovery)| recovery.streams.clone());
+            let finished = !machine.is_off();
+            if kill { machine.kill() } else { machine.restart(Survives::any(&mut life.rng)) }
+            drop(ended);
+            let say = |what: &str| format!("life {}, step {step}, kill {kill}: {what}", first + lives - 1);
+            let again = Wal::open_on(machine.volume(), Options { recycled: 2, ..crate::rules::options() });
+            let (wal, recovery) = again.unwrap_or_else(|error| panic!("{}", say(&error.to_string())));
+            ledger.verify(&wal).unwrap_or_else(|fault| panic!("{}", say(&format!("{fault:?}"))));
+            if let Some(whole) = whole {
+                assert_eq!(whole, recovery.streams, "{}", say("the second opening finds something else"));
+            }
+            goes_on(&machine, wal, &mut ledger);
+            let last = Wal::open_on(machine.volume(), crate::rules::options());
+            let (wal, _) = last.unwrap_or_else(|error| panic!("{}", say(&format!("at last: {error}"))));
+            ledger.verify(&wal).unwrap_or_else(|fault| panic!("{}", say(&format!("at last: {fault:?}"))));
+            openings += 3;
+            if finished {
+                break;
+            }
+        }
+    }
+    println!("ended openings: {lives} lives, {openings} openings");
+    assert!(openings > 300);
+}
