@@ -84,6 +84,7 @@ impl Committer {
                     (unproven, woken) = (false, 0);
                 }
                 Work::Close => return self.seal(group_flags::CLEAN_CLOSE),
+                Work::Stop => return Err(Stopped(None)),
             }
         }
     }

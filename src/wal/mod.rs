@@ -139,8 +139,8 @@ impl Wal {
         })?;
         let opened = recover::recover(&*volume, &options)?;
         let policy = std::mem::take(&mut options.policy);
-        let max_frame = options.max_frame();
-        let stage = Stage::new(opened.meta.uuid(), options.staging_bytes, max_frame, options.group_bytes, opened.doors);
+        let (max_frame, group) = (options.max_frame(), options.max_gathered());
+        let stage = Stage::new(opened.meta.uuid(), options.staging_bytes, max_frame, group, opened.doors);
         let next = opened.survey.ledger.streams.iter().map(|(id, known)| (*id, known.next)).collect::<BTreeMap<_, _>>();
         let core = Arc::new(Core {
             volume,

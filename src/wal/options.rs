@@ -13,7 +13,7 @@ use super::run::Run;
 pub struct Options {
     /// Bytes of a segment's groups. Default 128 MiB.
     pub segment_bytes: u64,
-    /// Bytes of one write and one fdatasync, unless a single run is longer. Default 1 MiB.
+    /// Bytes of one write and one fdatasync, unless a single run is longer; at most half a segment. Default 1 MiB.
     pub group_bytes: usize,
     /// Bytes that were appended and are not durable yet; whoever appends more waits. Default 16 MiB.
     pub staging_bytes: usize,
@@ -59,6 +59,11 @@ impl Options {
     /// The longest frame that fits with its definition and the seal into half a segment.
     pub(super) fn max_frame(&self) -> usize {
         self.run_bytes.min((self.segment_bytes / 2) as usize)
+    }
+
+    /// Frames that are gathered into one group: a segment must have room for them, whatever was asked for.
+    pub(super) fn max_gathered(&self) -> usize {
+        self.group_bytes.min((self.segment_bytes / 2) as usize)
     }
 }
 

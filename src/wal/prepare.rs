@@ -169,6 +169,9 @@ impl Core {
         if let Some(name) = free {
             let file = self.volume.open(name, true)?;
             file.set_len(len)?;
+            // Until it is durably longer than what was sealed in it, the first bytes of a trailer that reach its old
+            // end would pass for those of a sealed segment.
+            file.sync_all()?;
             return Ok(Prepared { name: name.into(), file, recycled: true });
         }
         if !*ballast {

@@ -79,6 +79,7 @@ pub(super) fn recover(volume: &dyn LogVolume, options: &Options) -> Result<Opene
         (None, _) => Tail::New,
         (Some(_), closed) => Tail::Clean { closed },
     };
+    settle(volume, &survey)?;
     if let Some(torn) = &survey.torn {
         cut(volume, &survey, torn)?;
         let bytes = torn.until_lsn - torn.lsn;
@@ -123,6 +124,14 @@ fn incarnate(volume: &dyn LogVolume, survey: &Survey) -> Result<MetaFile, WalErr
             Ok(file)
         }
     }
+}
+
+/// What was read may stand in memory only: the last process was killed after a write, or an opening after its cut. It is
+/// durable before anything is built on it.
+fn settle(volume: &dyn LogVolume, survey: &Survey) -> Result<(), WalError> {
+    let Some(last) = survey.segments.last() else { return Ok(()) };
+    let file = volume.open(&last.file, true).map_err(WalError::io("opening", volume.display(&last.file)))?;
+    file.sync_all().map_err(WalError::io("syncing", volume.display(&last.file)))
 }
 
 /// Cuts what was never proven durable, after a copy of it is.
@@ -170,9 +179,8 @@ fn sweep(volume: &dyn LogVolume, survey: &Survey) -> Result<(), WalError> {
         let kept = format!("quarantine/{file}");
         volume.rename(file, &kept).map_err(WalError::io("quarantining", volume.display(file)))?;
     }
-    if survey.scraps.is_empty() && survey.retired.is_empty() && survey.unreadable.is_empty() {
-        return Ok(());
-    }
+    // Also for what an earlier process did and did not live to sync: a file of the pool must not have its old name again
+    // when something else stands in it.
     volume.sync_dir().map_err(WalError::io("syncing", volume.display("")))
 }
 

@@ -138,6 +138,8 @@ impl Core {
     fn stop(&self, op: &'static str, file: &str, error: &std::io::Error) -> WalError {
         let poison = Poison::new(op, file, self.counters.durable_lsn.load(Ordering::Relaxed), error);
         self.stage.poisoned(poison.clone());
+        // The committer may be waiting for room that nobody makes any more.
+        self.preparer.stop();
         poison.into()
     }
 

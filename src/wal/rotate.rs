@@ -25,6 +25,9 @@ impl Committer {
                 // A directory with no room for a name: the file is written again under the next try's header.
                 Err(Failed::NoRoom) => {
                     self.core.volume.unlink(&prepared.name).map_err(|error| self.poison("deleting", &error))?;
+                    if self.core.stage.closing() {
+                        return Err(Stopped(None));
+                    }
                     std::thread::sleep(std::time::Duration::from_millis(100));
                 }
                 Err(Failed::Poisoned(poison)) => return Err(poison.into()),

@@ -90,6 +90,8 @@ pub enum Work {
     /// Nothing came for a while: prove the last group.
     Idle,
     Close,
+    /// Somebody else met a failure: nothing is written any more.
+    Stop,
 }
 
 /// A lock that a panicking thread left is entered all the same: the committer poisons the log when it dies.
@@ -233,7 +235,13 @@ impl Stage {
         self.room.notify_all();
         state = self.gather(state, woken);
         let started = Instant::now();
-        while state.queue.is_empty() {
+        loop {
+            if self.poison().is_some() {
+                return Work::Stop;
+            }
+            if !state.queue.is_empty() {
+                break;
+            }
             if state.closing {
                 return Work::Close;
             }
@@ -278,6 +286,10 @@ impl Stage {
     pub fn finish(&self, count: u64, took: Duration) -> usize {
         self.last_sync_us.store(took.as_micros() as u64, Ordering::Relaxed);
         let mut done = enter(&self.done);
+        // After a failure elsewhere those who waited were told that it is not known; it stays so.
+        if done.poison.is_some() {
+            return 0;
+        }
         done.ticket += count;
         let ticket = done.ticket;
         self.durable.store(ticket, Ordering::Release);
@@ -302,9 +314,11 @@ impl Stage {
         }
         self.woken.notify_all();
         wakers.into_iter().for_each(|(_, waker)| waker.wake());
-        // Whoever waits for room must look again; taking the lock makes sure that it is waiting or has not looked yet.
+        // Whoever waits for room or work must look again; taking the lock makes sure that it is waiting or has not
+        // looked yet.
         drop(enter(&self.state));
         self.room.notify_all();
+        self.work.notify_one();
     }
 
     /// The committer will not come back.
@@ -313,6 +327,9 @@ impl Stage {
         done.ended = true;
         let wakers = std::mem::take(&mut done.wakers);
         drop(done);
+        if fault::sabotaged("wal_leave_waiters") {
+            return;
+        }
         self.woken.notify_all();
         wakers.into_iter().for_each(|(_, waker)| waker.wake());
         self.close();

@@ -1,4 +1,11 @@
 //! What the write-ahead log promises, shown.
 
+mod crashes;
+mod dice;
+mod failures;
+mod ledger;
+mod mutants;
 mod rig;
 mod rounds;
+mod rules;
+mod sim;
