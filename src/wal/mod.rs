@@ -66,7 +66,7 @@ pub use cursor::{Cursor, Frame};
 pub use damage::{Damage, Lost};
 pub use error::{AppendError, Poison, PoisonCause, WalError};
 pub use format::{AssignReason, Header, Record, TimestampType};
-pub use inspect::{Check, SegmentLine, check, frames, segments};
+pub use inspect::{Check, SegmentLine, check, check_on, frames, frames_on, segments};
 pub use metrics::Metrics;
 pub use options::{Acked, Options, Policy, Refetch};
 pub use recover::{Recovery, StreamState, Tail};

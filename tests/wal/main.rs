@@ -1,4 +1,8 @@
 //! What the write-ahead log promises, shown.
 
+mod base;
+mod flips;
+mod judge;
+mod memory;
 mod rig;
 mod rounds;
