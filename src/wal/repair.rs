@@ -79,10 +79,12 @@ impl Core {
             source,
         };
         let runs = match source {
-            Some(source) => source.refetch(&lost.stream, lost.from, lost.until).map_err(failed)?,
+            Some(source) => source.refetch(&lost.stream, lost.from.max(0), lost.until).map_err(failed)?,
             None => Vec::new(),
         };
-        let (mut at, mut last) = (lost.from, None);
+        // Where it is not known whether the stream began before, it began with what the source gives, or behind it.
+        let start = || runs.first().map(Run::base_offset).or(lost.until).unwrap_or(0);
+        let (mut at, mut last) = (if lost.from < 0 { start() } else { lost.from }, None);
         for run in runs {
             if let Some(why) = run.flaw().or((run.base_offset() < at).then(|| "its runs overlap".into())) {
                 return Err(WalError::Append(AppendError::Invalid { stream: lost.stream.clone(), why }));

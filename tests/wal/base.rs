@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall::wal::format::{GroupHeader, SegmentHeader, encode_record};
+use landfall::wal::format::{GroupHeader, SegmentHeader, encode_record, group_flags};
 use landfall::wal::{
     Acked, AssignReason, Floor, Header, Isolation, Options, Record, Run, Stream, StreamId, TimestampType, Wal, check_on,
 };
@@ -40,10 +40,14 @@ pub struct Base {
     pub acked: Vec<Acked>,
     /// Segments, oldest first.
     pub segments: Vec<String>,
-    pub headers: Vec<SegmentHeader>,
 }
 
-pub const STREAMS: i32 = 5;
+impl Base {
+    /// Whether the group at an address holds frames that were copied there.
+    pub fn is_copy(&self, lsn: u64) -> bool {
+        self.groups.iter().any(|group| group.header.lsn == lsn && group.header.has(group_flags::REPAIR))
+    }
+}
 
 pub fn options() -> Options {
     Options {
@@ -95,7 +99,8 @@ impl Made {
         Record {
             offset: self.offset,
             timestamp_ms: 1_700_000_000_000 + (self.offset * 13 + i64::from(self.partition)) % 50,
-            timestamp_type: [TimestampType::Create, TimestampType::Append, TimestampType::None][self.offset as usize % 3],
+            timestamp_type: [TimestampType::Create, TimestampType::Append, TimestampType::None]
+                [self.offset as usize % 3],
             key: (self.offset % 5 != 0).then_some(&self.key),
             value: (self.offset % 7 != 3).then_some(&self.value),
             headers,
@@ -187,8 +192,7 @@ pub fn build(closed: bool) -> Base {
     until(&mut writer, &|wal| wal.metrics().segments == 4);
     // Frees three files that are written again, and leaves stream 3 with nothing but copies.
     wal.copy_forward(writer.id(3), 0).unwrap();
-    let floors: Vec<Floor> =
-        (0..3).map(|partition| Floor { stream: stream(partition), committed: i64::MAX }).collect();
+    let floors: Vec<Floor> = (0..3).map(|partition| Floor { stream: stream(partition), committed: i64::MAX }).collect();
     // The copies' own segment, and one more, stay.
     while wal.retire(&floors).unwrap().segments == 0 {
         until(&mut writer, &|wal| wal.metrics().segments == 5);
@@ -254,6 +258,13 @@ fn finish(memory: &Memory, mut truth: BTreeMap<i32, Truth>) -> Base {
         }
         assert!(truth.lsns.keys().eq(truth.records.keys()), "the whole log holds what was appended");
     }
-    let acked = truth.iter().map(|(partition, truth)| Acked { stream: stream(*partition), until: truth.next }).collect();
-    Base { image, past, truth, groups, acked, segments, headers }
+    let acked =
+        truth.iter().map(|(partition, truth)| Acked { stream: stream(*partition), until: truth.next }).collect();
+    Base { image, past, truth, groups, acked, segments }
+}
+
+/// A directory beside this file.
+pub fn beside(name: &str) -> std::path::PathBuf {
+    let here = std::path::Path::new(file!()).parent().unwrap().join(name);
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(here)
 }

@@ -28,7 +28,7 @@ pub enum Naming {
     Exact,
     /// Those and more.
     Wider,
-    /// A stream that nothing readable defines: its address is named.
+    /// A stream that nothing readable defines, or copies and their seal: the address is named.
     ByAddress,
     /// Unreadable offsets that no damage names.
     Uncovered,
@@ -139,7 +139,8 @@ fn read(base: &Base, image: &Image, wal: &Wal, recovery: &landfall::wal::Recover
             _ => check.and_then(|check| check.segments.last()).map_or(0, |line| line.end_lsn),
         };
         if let Some(group) = proof(base, image, end) {
-            all.silent = Some(format!("the end at {end:#x} was cut, and the group at {group:#x} proves that it was synced"));
+            all.silent =
+                Some(format!("the end at {end:#x} was cut, and the group at {group:#x} proves that it was synced"));
         }
     }
     all
@@ -174,19 +175,23 @@ fn named(base: &Base, volume: &Memory, check: &Check) -> (Naming, String) {
     if walked.is_err() {
         return (Naming::Uncovered, format!("{note} {walked:?}"));
     }
+    let missing = check.missing(&base.acked);
     let (mut by_address, mut exact) = (false, true);
     for (partition, truth) in &base.truth {
         let stream = stream(*partition);
-        let lost = || check.damages.iter().flat_map(|damage| &damage.lost).filter(|lost| lost.stream == stream);
+        let named = check.damages.iter().flat_map(|damage| &damage.lost).chain(&missing);
+        let lost = || named.clone().filter(|lost| lost.stream == stream);
         let known = check.streams.iter().any(|state| state.stream == stream);
         let names =
             |offset: i64| lost().any(|lost| lost.from <= offset && lost.until.is_none_or(|until| offset < until));
         exact &= lost().all(|lost| lost.until.is_some());
         for offset in truth.records.keys() {
             let (lost, gone) = (names(*offset), !readable.contains(&(*partition, *offset)));
+            // Only the seal knows of copies that are gone.
+            let copies = |offset: &i64| truth.lsns[offset].iter().all(|lsn| base.is_copy(*lsn));
             let at = |lsn: &u64| check.damages.iter().any(|damage| damage.from_lsn <= *lsn && *lsn < damage.until_lsn);
             match (gone, lost) {
-                (true, false) if !known && truth.lsns[offset].iter().all(at) => by_address = true,
+                (true, false) if (!known || copies(offset)) && truth.lsns[offset].iter().all(at) => by_address = true,
                 (true, false) => return (Naming::Uncovered, format!("{note}\n    {partition}: {offset} is not named")),
                 (false, true) => exact = false,
                 _ => {}

@@ -2,6 +2,7 @@
 
 mod base;
 mod flips;
+mod golden;
 mod judge;
 mod memory;
 mod rig;
