@@ -42,7 +42,7 @@ pub struct SegmentLine {
 
 impl SegmentLine {
     pub fn records(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.records).sum()
+        self.entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.records))
     }
 }
 
@@ -83,7 +83,11 @@ pub fn check_on(volume: &dyn LogVolume) -> Result<Check, WalError> {
         streams: streams.collect(),
         damages: survey.damages().to_vec(),
         closed: survey.clean_close,
-        torn: survey.torn.as_ref().map(|torn| (volume.display(&torn.file), torn.lsn, torn.until_lsn - torn.lsn)),
+        torn: survey
+            .torn
+            .as_ref()
+            .filter(|torn| torn.until_lsn > torn.lsn)
+            .map(|torn| (volume.display(&torn.file), torn.lsn, torn.until_lsn - torn.lsn)),
         quarantine: survey.quarantine.clone(),
         segments: lines(&survey),
     })

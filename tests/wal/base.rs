@@ -51,7 +51,7 @@ impl Base {
 
 pub fn options() -> Options {
     Options {
-        segment_bytes: 96 << 10,
+        segment_bytes: 80 << 10,
         group_bytes: 32 << 10,
         ballast_bytes: 0,
         heartbeat: Duration::from_secs(3600),
@@ -120,7 +120,7 @@ pub fn digest(record: &Record<'_>) -> u32 {
     crc32c::crc32c(&bytes)
 }
 
-const MOST: usize = 900;
+const MOST: usize = 600;
 
 struct Writer<'a> {
     wal: &'a Wal,

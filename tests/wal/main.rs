@@ -1,7 +1,9 @@
 //! What the write-ahead log promises, shown.
 
+mod allocations;
 mod base;
 mod flips;
+mod fuzz;
 mod golden;
 mod judge;
 mod memory;

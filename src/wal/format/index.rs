@@ -115,7 +115,7 @@ impl Index {
     }
 
     pub fn records(&self) -> u64 {
-        self.entries.values().map(|entry| entry.records).sum()
+        self.entries.values().fold(0, |sum, entry| sum.saturating_add(entry.records))
     }
 
     /// How long [`Index::encode`] will be: the writer keeps so much free for the seal.
