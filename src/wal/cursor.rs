@@ -160,6 +160,11 @@ impl Cursor {
                 continue;
             }
             let payload = frame.payload(&reader);
+            if header.codec != 0 {
+                let what = "a frame has a codec that this release does not know";
+                let (from, until) = (header.prev_next_offset, Some(header.next_offset));
+                return Err(self.damaged(lsn, Some(&group.header), what, from, until));
+            }
             if crc32c::crc32c(payload) != header.payload_crc {
                 let what = "the payload of a frame fails its checksum";
                 return Err(self.damaged(

@@ -145,7 +145,10 @@ pub fn frames_on(
                 },
             };
             let repair = header.has(group_flags::REPAIR);
-            for frame in frames.iter().filter(|frame| frame.sound && frame.header.kind == FrameType::Data) {
+            for frame in frames
+                .iter()
+                .filter(|frame| frame.sound && frame.header.kind == FrameType::Data && frame.header.codec == 0)
+            {
                 let FrameHeader { stream_id, records, base_offset, min_timestamp_ms, .. } = frame.header;
                 if let Some(entry) = segment.index.entries.get(&(stream_id, repair)) {
                     let records = Records::new(frame.payload(&reader), records, base_offset, min_timestamp_ms);
