@@ -38,7 +38,11 @@ impl Core {
             self.stage.wait(ticket).map_err(WalError::Append)?;
         }
         let hit = |seq: u64| damages.iter().any(|damage| damage.segment == Some(seq));
-        self.drop_oldest(through, hit)?;
+        match through {
+            // All of the damage lies before what is left.
+            0 => self.raise_floor(0)?,
+            through => self.drop_oldest(through, hit)?,
+        }
         self.quarantine_strays()
     }
 

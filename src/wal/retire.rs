@@ -75,29 +75,34 @@ impl Core {
         if count == 0 {
             return Ok(());
         }
-        let segments = self.catalog.segments();
-        let Some(last) = segments.get(count - 1) else { return Ok(()) };
-        let (floor_lsn, floor_segment) = match segments.get(count) {
-            Some(next) => (next.header.base_lsn, next.header.seq),
-            None => (last.end(), last.header.seq + 1),
-        };
-        drop(segments);
         let stop = |op: &'static str| move |error: std::io::Error| self.stop(op, "the log's directory", &error);
         fault::point("wal.gc.before_floor").map_err(stop("retiring in"))?;
         if fault::sabotaged("wal_unlink_before_floor") {
             self.unlink(count, &damaged)?;
         }
-        // Both slots, so that one that is damaged later cannot bring back a floor whose segments are gone.
-        for _ in 0..2 {
-            let floor =
-                |meta: &mut super::format::Meta| (meta.floor_lsn, meta.floor_segment) = (floor_lsn, floor_segment);
-            self.meta.update(floor).map_err(|error| self.stop_for(error))?;
-        }
+        self.raise_floor(if fault::sabotaged("wal_unlink_before_floor") { 0 } else { count })?;
         fault::point("wal.gc.after_floor").map_err(stop("retiring in"))?;
         if !fault::sabotaged("wal_unlink_before_floor") {
             self.unlink(count, &damaged)?;
         }
         self.preparer.kick();
+        Ok(())
+    }
+
+    /// The log begins behind its `count` oldest segments. With none, with the oldest that is left: what was before it
+    /// is gone.
+    pub(super) fn raise_floor(&self, count: usize) -> Result<(), WalError> {
+        let segments = self.catalog.segments();
+        let next = segments.get(count).map(|next| (next.header.base_lsn, next.header.seq));
+        let Some(floor) = next.or_else(|| segments.last().map(|last| (last.end(), last.header.seq + 1))) else {
+            return Ok(());
+        };
+        drop(segments);
+        // Both slots, so that one that is damaged later cannot bring back a floor whose segments are gone.
+        for _ in 0..2 {
+            let raise = |meta: &mut super::format::Meta| (meta.floor_lsn, meta.floor_segment) = floor;
+            self.meta.update(raise).map_err(|error| self.stop_for(error))?;
+        }
         Ok(())
     }
 

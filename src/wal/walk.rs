@@ -256,6 +256,7 @@ impl<'a> Walk<'a> {
     /// Copies move no stream, so that nothing after them tells of their loss: the seal does.
     fn name_copies(&mut self, index: &Index) {
         for (key, entry) in index.entries.iter().filter(|((_, repair), _)| *repair) {
+            self.ledger.meet(key.0, &entry.def);
             let mut found: Vec<(i64, i64)> = self.index.entries.get(key).map_or_else(Vec::new, Entry::ranges);
             found.sort_unstable();
             for (from, until) in entry.ranges() {

@@ -120,7 +120,7 @@ pub fn digest(record: &Record<'_>) -> u32 {
     crc32c::crc32c(&bytes)
 }
 
-const MOST: usize = 600;
+pub const MOST: usize = 600;
 
 struct Writer<'a> {
     wal: &'a Wal,

@@ -28,7 +28,7 @@ pub fn seed() -> u64 {
 
 /// One way to hurt a log. Files are numbers in the list of its names.
 #[derive(Debug, Clone, Copy)]
-enum Harm {
+pub enum Harm {
     Flip {
         file: usize,
         bit: usize,
@@ -110,7 +110,7 @@ impl Harm {
         }
     }
 
-    fn done(&self, base: &Base, names: &[String]) -> Image {
+    pub fn done(&self, base: &Base, names: &[String]) -> Image {
         let mut image = base.image.clone();
         let bytes = |file: usize| base.image[&names[file]].clone();
         let mut put = |file: usize, change: &mut dyn FnMut(&mut Vec<u8>)| {
@@ -161,7 +161,7 @@ fn renamed(name: &str, to: &str) -> String {
 }
 
 /// META and the segments: the files that a reader depends on.
-fn files(base: &Base) -> Vec<String> {
+pub fn files(base: &Base) -> Vec<String> {
     std::iter::once("META".to_string()).chain(base.segments.iter().cloned()).collect()
 }
 
@@ -172,7 +172,7 @@ fn lived(base: &Base, name: &str) -> usize {
     end.unwrap_or_else(|| base.image[name].len())
 }
 
-fn harms(base: &Base, random: &mut SmallRng) -> Vec<Harm> {
+pub fn harms(base: &Base, random: &mut SmallRng) -> Vec<Harm> {
     let names = files(base);
     let mut harms = Vec::new();
     let few = |harms: &mut Vec<Harm>, all: &mut dyn Iterator<Item = Harm>, some: usize, random: &mut SmallRng| {
@@ -344,6 +344,7 @@ fn hurt(title: &str, closed: bool) {
     let base = build(closed);
     assert_eq!(base.segments.len(), 3);
     assert!(!base.past.is_empty(), "a segment is in a recycled file");
+    assert!(base.groups.iter().any(|group| base.is_copy(group.header.lsn)), "copies are in it");
     let harms = harms(&base, &mut SmallRng::seed_from_u64(seed()));
     let outcomes = judged(&base, &harms);
     table(title, &base, &harms, &outcomes);

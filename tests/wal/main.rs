@@ -7,5 +7,6 @@ mod fuzz;
 mod golden;
 mod judge;
 mod memory;
+mod mend;
 mod rig;
 mod rounds;
