@@ -133,7 +133,7 @@ pub fn frames_on(
         let file = volume.open(&segment.file, false).map_err(io())?;
         let mut reader = GroupReader::new(&*file, &segment.header, true).map_err(io())?;
         let mut at = segment.header.base_lsn;
-        while at < segment.end_lsn {
+        while at < segment.end_lsn.min(reader.limit()) {
             let (header, frames) = match reader.group(at).map_err(io())? {
                 Ok(group) => (group.header, group.frames),
                 Err(bad) => match bad.header {

@@ -140,7 +140,14 @@ impl Wal {
         let opened = recover::recover(&*volume, &options)?;
         let policy = std::mem::take(&mut options.policy);
         let max_frame = options.max_frame();
-        let stage = Stage::new(opened.meta.uuid(), options.staging_bytes, max_frame, options.group_bytes, opened.doors);
+        let stage = Stage::new(
+            opened.meta.uuid(),
+            options.staging_bytes,
+            max_frame,
+            options.group_bytes,
+            opened.doors,
+            opened.survey.ledger.max_id,
+        );
         let next = opened.survey.ledger.streams.iter().map(|(id, known)| (*id, known.next)).collect::<BTreeMap<_, _>>();
         let core = Arc::new(Core {
             volume,

@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use landfall_sink::Stream;
-
 use super::Core;
 use super::damage::{Damage, Lost};
 use super::error::{AppendError, WalError};
@@ -75,7 +73,7 @@ impl Core {
         source: Option<&mut (dyn Refetch + 'static)>,
         give_up: bool,
     ) -> Result<Option<Ticket>, WalError> {
-        let Some((id, door)) = self.door_of(&lost.stream) else { return Ok(None) };
+        let Some((id, door)) = self.stage.find(&lost.stream) else { return Ok(None) };
         let failed = |source| WalError::Refetch {
             stream: lost.stream.clone(),
             from: lost.from,
@@ -138,13 +136,6 @@ impl Core {
         frame.extend(payload);
         frame.resize(aligned(frame.len()), 0);
         self.stage.repair(header, frame).map_err(AppendError::into_wal)
-    }
-
-    /// The stream's id and next offset.
-    fn door_of(&self, stream: &Stream) -> Option<(StreamId, i64)> {
-        let doors = self.stage.doors();
-        let at = doors.iter().position(|door| door.stream == *stream && door.next.is_some())?;
-        Some((StreamId(at as u32), doors[at].next?))
     }
 }
 

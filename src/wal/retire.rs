@@ -189,7 +189,7 @@ impl Core {
         let file = self.volume.open(&live.file, false).map_err(io())?;
         let mut reader = GroupReader::new(&*file, &live.header, true).map_err(io())?;
         let (mut at, mut bytes, mut ticket) = (live.header.base_lsn, 0, None);
-        while at < live.end() {
+        while at < live.end().min(reader.limit()) {
             let (header, frames) = match reader.group(at).map_err(io())? {
                 Ok(group) => (group.header, group.frames),
                 // A copy for retirement must be whole; one for repair takes what is proven.
@@ -220,8 +220,7 @@ impl Core {
             {
                 let wanted =
                     only.is_none_or(|key| key == (frame.header.stream_id, repair)) && frame.header.next_offset > above;
-                let known =
-                    self.stage.door(StreamId(frame.header.stream_id)).is_some_and(|door| door.stream.partition >= 0);
+                let known = self.stage.door(StreamId(frame.header.stream_id)).is_some();
                 if wanted && known {
                     let mut whole = vec![0; super::format::FRAME_HEADER];
                     whole.extend_from_slice(frame.payload(&reader));

@@ -10,6 +10,7 @@ use landfall::wal::{Options, Policy, Record, Refetch, Run, Stream, Wal, WalError
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::allocations::most;
 use crate::base::{Base, MOST, Made, build, digest, isolation, options, stream};
 use crate::flips::{Harm, everything, files, harms, seed};
 use crate::memory::{Image, Memory};
@@ -173,4 +174,15 @@ fn a_frame_of_an_unknown_kind_is_named_and_one_that_may_be_ignored_is_not() {
     assert_eq!(check_on(&Memory::of(&image)).unwrap().damages, vec![]);
     let (_wal, recovery) = Wal::open_on(Arc::new(Memory::of(&image)), options()).unwrap();
     assert_eq!(recovery.damages, vec![]);
+}
+
+#[test]
+fn the_number_of_a_stream_takes_no_room() {
+    let base = build(false);
+    let image = with_frame(&base, |frame| frame[20..24].fill(0xff));
+    let check = check_on(&Memory::of(&image)).unwrap();
+    assert!(check.damages[0].what.contains("nowhere defined (id 4294967295)"), "{:?}", check.damages);
+    let salvage = || mended(&base, &image, Policy::Salvage(None)).unwrap().0.len();
+    let (read, held) = most(salvage);
+    assert!(read > 100 && held < 16 << 20, "{read} records, {held} bytes");
 }
