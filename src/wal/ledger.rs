@@ -66,7 +66,13 @@ impl Ledger {
     /// A stream is seen whose next offset was `prev_next` and is `next`.
     ///
     /// An error says why the frame cannot follow what is known, and what is missing before it.
-    pub fn see(&mut self, id: u32, def: &StreamDef, prev_next: i64, next: i64) -> Result<(), (String, Option<Lost>)> {
+    pub fn see(
+        &mut self,
+        id: u32,
+        def: &StreamDef,
+        prev_next: i64,
+        next: i64,
+    ) -> Result<(), (String, Option<Box<Lost>>)> {
         let known = self.known(id, def);
         let before = known.next;
         let same = known.def.stream == def.stream && known.def.isolation == def.isolation;
@@ -80,7 +86,10 @@ impl Ledger {
         if prev_next > before {
             let lost = Lost { stream: def.stream.clone(), from: before, until: Some(prev_next) };
             let Some(open) = self.open.filter(|_| !self.settled.contains(&id)) else {
-                return Err((format!("{} jumps from offset {before} to {prev_next}", def.stream), Some(lost)));
+                return Err((
+                    format!("{} jumps from offset {before} to {prev_next}", def.stream),
+                    Some(Box::new(lost)),
+                ));
             };
             self.damages[open].lost.push(lost);
         }

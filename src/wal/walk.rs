@@ -324,7 +324,7 @@ impl<'a> Walk<'a> {
     fn see(&mut self, id: u32, def: &StreamDef, prev_next: i64, next: i64, lsn: u64) {
         if let Err((why, lost)) = self.ledger.see(id, def, prev_next, next) {
             let damage = self.new_damage(lsn, lsn + BLOCK, &why);
-            self.ledger.named(Damage { lost: lost.into_iter().collect(), ..damage });
+            self.ledger.named(Damage { lost: lost.into_iter().map(|lost| *lost).collect(), ..damage });
         }
     }
 

@@ -268,8 +268,8 @@ fn judged(base: &Base, harms: &[Harm]) -> Vec<(usize, Outcome)> {
             if from >= harms.len() {
                 return done;
             }
-            for at in from..(from + 64).min(harms.len()) {
-                let outcome = judge(base, &harms[at].done(base, &names));
+            for (at, harm) in harms.iter().enumerate().skip(from).take(64) {
+                let outcome = judge(base, &harm.done(base, &names));
                 done.push((
                     at,
                     Outcome { note: if worth(&outcome) { outcome.note } else { String::new() }, ..outcome },

@@ -59,8 +59,11 @@ fn listed(record: &Record<'_>) -> Value {
     json!([record.offset, record.timestamp_ms, kind, text(record.key), text(record.value), headers])
 }
 
+/// Next offset, what is held, and the records, by partition.
+type Streams = BTreeMap<i32, (i64, Vec<(i64, i64)>, Vec<Value>)>;
+
 /// A line a record, so that a difference is one.
-fn printed(streams: &BTreeMap<i32, (i64, Vec<(i64, i64)>, Vec<Value>)>) -> String {
+fn printed(streams: &Streams) -> String {
     let mut out = String::from("[\n");
     for (at, (partition, (next, held, records))) in streams.iter().enumerate() {
         let comma = if at + 1 < streams.len() { "," } else { "" };
@@ -190,7 +193,7 @@ fn a_newer_major_version_is_refused_by_name_and_nothing_is_changed() {
 /// What is appended, by stream; the listing is made of this and not of what is read.
 #[derive(Default)]
 struct Written {
-    streams: BTreeMap<i32, (i64, Vec<(i64, i64)>, Vec<Value>)>,
+    streams: Streams,
 }
 
 impl Written {
