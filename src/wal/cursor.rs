@@ -72,6 +72,8 @@ struct Open {
     file: Box<dyn LogFile>,
     repair: bool,
     lsn: u64,
+    /// The offset that it was opened for.
+    from: i64,
     /// Address of the last group that has a frame of the stream.
     last_lsn: u64,
 }
@@ -110,6 +112,12 @@ impl Cursor {
             if self.at >= self.until {
                 return Ok(None);
             }
+            if let Some(open) = self.open.as_ref().filter(|open| open.lsn > open.last_lsn)
+                && open.from == self.at
+            {
+                let what = "the segment's index has offsets that no group of it has";
+                return Err(self.damaged(open.live.header.base_lsn, None, what, self.at, None));
+            }
             if self.open.as_ref().is_none_or(|open| open.lsn > open.last_lsn) {
                 self.open = Some(self.segment()?);
             }
@@ -129,7 +137,7 @@ impl Cursor {
                 if let Some((lsn, last_lsn)) = found {
                     let display = self.core.volume.display(&live.file);
                     let file = self.core.volume.open(&live.file, false).map_err(WalError::io("opening", display))?;
-                    return Ok(Open { live, file, repair, lsn, last_lsn });
+                    return Ok(Open { live, file, repair, lsn, from: self.at, last_lsn });
                 }
             }
         }
@@ -160,6 +168,11 @@ impl Cursor {
                 continue;
             }
             let payload = frame.payload(&reader);
+            if header.codec != 0 {
+                let what = "a frame has a codec that this release does not know";
+                let (from, until) = (header.prev_next_offset, Some(header.next_offset));
+                return Err(self.damaged(lsn, Some(&group.header), what, from, until));
+            }
             if crc32c::crc32c(payload) != header.payload_crc {
                 let what = "the payload of a frame fails its checksum";
                 return Err(self.damaged(

@@ -22,6 +22,7 @@ pub struct Damage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
     pub stream: Stream,
+    /// −1: the stream is met only behind the damage, so it is not known whether it began before and where.
     pub from: i64,
     /// `None`: nothing of the stream was found behind the damage, so it is not known whether and how far it went.
     pub until: Option<i64>,
@@ -31,6 +32,7 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lost { stream, from, until } = self;
         match until {
+            Some(until) if *from < 0 => write!(f, "{stream} perhaps offsets before {until}"),
             Some(until) => write!(f, "{stream} offsets {from}-{until}"),
             None => write!(f, "{stream} perhaps from offset {from} on"),
         }

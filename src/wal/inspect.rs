@@ -42,26 +42,30 @@ pub struct SegmentLine {
 
 impl SegmentLine {
     pub fn records(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.records).sum()
+        self.entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.records))
     }
 }
 
-fn look(directory: &Path, depth: Depth) -> Result<(RealVolume, Survey), WalError> {
-    let shown = directory.display().to_string();
-    let volume = RealVolume::existing(directory).map_err(WalError::io("opening", &shown))?;
-    let survey = survey(&volume, depth)?;
+fn look(volume: &dyn LogVolume, depth: Depth) -> Result<Survey, WalError> {
+    let survey = survey(volume, depth)?;
     if survey.meta.is_none() && survey.damages().is_empty() {
-        return Err(WalError::NoLog { directory: shown });
+        return Err(WalError::NoLog { directory: volume.display("") });
     }
-    Ok((volume, survey))
+    Ok(survey)
+}
+
+fn existing(directory: &Path) -> Result<RealVolume, WalError> {
+    RealVolume::existing(directory).map_err(WalError::io("opening", directory.display().to_string()))
 }
 
 /// The recovery of the log in a directory, without its effects; every byte is read.
 pub fn check(directory: &Path) -> Result<Check, WalError> {
-    check_on(look(directory, Depth::Full)?)
+    check_on(&existing(directory)?)
 }
 
-fn check_on((volume, survey): (RealVolume, Survey)) -> Result<Check, WalError> {
+/// [`check`] of a volume of one's own.
+pub fn check_on(volume: &dyn LogVolume) -> Result<Check, WalError> {
+    let survey = look(volume, Depth::Full)?;
     let mut held = held(&survey.segments);
     let streams = survey.ledger.streams.iter().map(|(id, known)| StreamState {
         stream: known.def.stream.clone(),
@@ -79,7 +83,11 @@ fn check_on((volume, survey): (RealVolume, Survey)) -> Result<Check, WalError> {
         streams: streams.collect(),
         damages: survey.damages().to_vec(),
         closed: survey.clean_close,
-        torn: survey.torn.as_ref().map(|torn| (volume.display(&torn.file), torn.lsn, torn.until_lsn - torn.lsn)),
+        torn: survey
+            .torn
+            .as_ref()
+            .filter(|torn| torn.until_lsn > torn.lsn)
+            .map(|torn| (volume.display(&torn.file), torn.lsn, torn.until_lsn - torn.lsn)),
         quarantine: survey.quarantine.clone(),
         segments: lines(&survey),
     })
@@ -87,7 +95,7 @@ fn check_on((volume, survey): (RealVolume, Survey)) -> Result<Check, WalError> {
 
 /// The segments of the log in a directory, oldest first, by their indexes.
 pub fn segments(directory: &Path) -> Result<Vec<SegmentLine>, WalError> {
-    Ok(lines(&look(directory, Depth::Tail)?.1))
+    Ok(lines(&look(&existing(directory)?, Depth::Tail)?))
 }
 
 fn lines(survey: &Survey) -> Vec<SegmentLine> {
@@ -109,15 +117,23 @@ fn lines(survey: &Survey) -> Vec<SegmentLine> {
 /// over; [`check`] names it.
 pub fn frames(
     directory: &Path,
+    each: impl FnMut(&StreamDef, &FrameHeader, Records<'_>) -> std::io::Result<()>,
+) -> Result<(), WalError> {
+    frames_on(&existing(directory)?, each)
+}
+
+/// [`frames`] of a volume of one's own.
+pub fn frames_on(
+    volume: &dyn LogVolume,
     mut each: impl FnMut(&StreamDef, &FrameHeader, Records<'_>) -> std::io::Result<()>,
 ) -> Result<(), WalError> {
-    let (volume, survey) = look(directory, Depth::Full)?;
+    let survey = look(volume, Depth::Full)?;
     for segment in &survey.segments {
         let io = || WalError::io("reading", volume.display(&segment.file));
         let file = volume.open(&segment.file, false).map_err(io())?;
         let mut reader = GroupReader::new(&*file, &segment.header, true).map_err(io())?;
         let mut at = segment.header.base_lsn;
-        while at < segment.end_lsn {
+        while at < segment.end_lsn.min(reader.limit()) {
             let (header, frames) = match reader.group(at).map_err(io())? {
                 Ok(group) => (group.header, group.frames),
                 Err(bad) => match bad.header {
@@ -129,7 +145,10 @@ pub fn frames(
                 },
             };
             let repair = header.has(group_flags::REPAIR);
-            for frame in frames.iter().filter(|frame| frame.sound && frame.header.kind == FrameType::Data) {
+            for frame in frames
+                .iter()
+                .filter(|frame| frame.sound && frame.header.kind == FrameType::Data && frame.header.codec == 0)
+            {
                 let FrameHeader { stream_id, records, base_offset, min_timestamp_ms, .. } = frame.header;
                 if let Some(entry) = segment.index.entries.get(&(stream_id, repair)) {
                     let records = Records::new(frame.payload(&reader), records, base_offset, min_timestamp_ms);

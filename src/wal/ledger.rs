@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_sink::Stream;
+
 use super::damage::{Damage, Lost};
 use super::format::StreamDef;
 
@@ -21,6 +23,10 @@ pub struct Ledger {
     pub damages: Vec<Damage>,
     /// The damage that may have swallowed frames of every stream that is not in `settled`.
     open: Option<usize>,
+    /// The last damage whose frames are not all known.
+    last: Option<usize>,
+    /// The last one that took definitions with it: a stream that is met after it may have begun in it.
+    undefined: Option<usize>,
     settled: BTreeSet<u32>,
 }
 
@@ -30,6 +36,12 @@ impl Ledger {
         self.settle();
         self.damages.push(damage);
         self.open = Some(self.damages.len() - 1);
+        self.last = self.open;
+    }
+
+    /// What the last damage took may have been the definitions of streams that come later.
+    pub fn undefined(&mut self) {
+        self.undefined = self.last;
     }
 
     /// A damage that is fully named, or can have hit no frame.
@@ -39,32 +51,65 @@ impl Ledger {
 
     /// A stream of which only copies are seen: its definition says how far it had got.
     pub fn meet(&mut self, id: u32, def: &StreamDef) {
+        self.known(id, def);
+    }
+
+    fn known(&mut self, id: u32, def: &StreamDef) -> &mut Known {
         self.max_id = self.max_id.max(id);
-        self.streams.entry(id).or_insert_with(|| Known { def: def.clone(), next: def.first_next });
+        if let (false, Some(before)) = (self.streams.contains_key(&id), self.undefined) {
+            let lost = Lost { stream: def.stream.clone(), from: -1, until: Some(def.first_next) };
+            self.damages[before].lost.push(lost);
+        }
+        self.streams.entry(id).or_insert_with(|| Known { def: def.clone(), next: def.first_next })
     }
 
     /// A stream is seen whose next offset was `prev_next` and is `next`.
-    pub fn see(&mut self, id: u32, def: &StreamDef, prev_next: i64, next: i64) -> Result<(), String> {
-        self.max_id = self.max_id.max(id);
-        let known = self.streams.entry(id).or_insert_with(|| Known { def: def.clone(), next: def.first_next });
+    ///
+    /// An error says why the frame cannot follow what is known, and what is missing before it.
+    pub fn see(
+        &mut self,
+        id: u32,
+        def: &StreamDef,
+        prev_next: i64,
+        next: i64,
+    ) -> Result<(), (String, Option<Box<Lost>>)> {
+        let known = self.known(id, def);
         let before = known.next;
         let same = known.def.stream == def.stream && known.def.isolation == def.isolation;
         known.next = next;
         if !same {
-            return Err(format!("{} has the id of {}", def.stream, known.def.stream));
+            return Err((format!("{} has the id of {}", def.stream, known.def.stream), None));
         }
         if prev_next < before {
-            return Err(format!("{} goes back from offset {before} to {prev_next}", def.stream));
+            return Err((format!("{} goes back from offset {before} to {prev_next}", def.stream), None));
         }
         if prev_next > before {
-            let Some(open) = self.open.filter(|_| !self.settled.contains(&id)) else {
-                return Err(format!("{} jumps from offset {before} to {prev_next}", def.stream));
-            };
             let lost = Lost { stream: def.stream.clone(), from: before, until: Some(prev_next) };
+            let Some(open) = self.open.filter(|_| !self.settled.contains(&id)) else {
+                return Err((
+                    format!("{} jumps from offset {before} to {prev_next}", def.stream),
+                    Some(Box::new(lost)),
+                ));
+            };
             self.damages[open].lost.push(lost);
         }
         self.settled.insert(id);
         Ok(())
+    }
+
+    /// Copies that a segment's seal has and its groups do not, unless a damage names them already.
+    pub fn lost_copies(&mut self, segment: u64, stream: &Stream, lost: &[(i64, i64)]) {
+        for (from, until) in lost {
+            let names =
+                |lost: &Lost| lost.stream == *stream && lost.from <= *from && lost.until.is_none_or(|to| *until <= to);
+            if self.damages.iter().flat_map(|damage| &damage.lost).any(names) {
+                continue;
+            }
+            let lost = Lost { stream: stream.clone(), from: *from, until: Some(*until) };
+            if let Some(hit) = self.damages.iter_mut().rfind(|damage| damage.segment == Some(segment)) {
+                hit.lost.push(lost);
+            }
+        }
     }
 
     /// Nothing that comes can tell more about the open damage. `all` says that streams which were not seen had

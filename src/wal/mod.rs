@@ -66,7 +66,7 @@ pub use cursor::{Cursor, Frame};
 pub use damage::{Damage, Lost};
 pub use error::{AppendError, Poison, PoisonCause, WalError};
 pub use format::{AssignReason, Header, Record, TimestampType};
-pub use inspect::{Check, SegmentLine, check, frames, segments};
+pub use inspect::{Check, SegmentLine, check, check_on, frames, frames_on, segments};
 pub use metrics::Metrics;
 pub use options::{Acked, Options, Policy, Refetch};
 pub use recover::{Recovery, StreamState, Tail};
@@ -139,8 +139,8 @@ impl Wal {
         })?;
         let opened = recover::recover(&*volume, &options)?;
         let policy = std::mem::take(&mut options.policy);
-        let (max_frame, group) = (options.max_frame(), options.max_gathered());
-        let stage = Stage::new(opened.meta.uuid(), options.staging_bytes, max_frame, group, opened.doors);
+        let (max_frame, group, max_id) = (options.max_frame(), options.max_gathered(), opened.survey.ledger.max_id);
+        let stage = Stage::new(opened.meta.uuid(), options.staging_bytes, max_frame, group, opened.doors, max_id);
         let next = opened.survey.ledger.streams.iter().map(|(id, known)| (*id, known.next)).collect::<BTreeMap<_, _>>();
         let core = Arc::new(Core {
             volume,

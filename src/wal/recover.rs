@@ -1,6 +1,7 @@
 //! Opening for writing: what a survey found is acted on, once, in an order that may be interrupted at any step and
 //! run again.
 
+use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,7 @@ pub(super) struct Opened {
     pub meta: MetaFile,
     pub survey: Survey,
     pub end: End,
-    pub doors: Vec<Option<Door>>,
+    pub doors: BTreeMap<u32, Door>,
     pub recovery: Recovery,
     pub quarantined: u64,
 }
@@ -184,15 +185,12 @@ fn sweep(volume: &dyn LogVolume, survey: &Survey) -> Result<(), WalError> {
     volume.sync_dir().map_err(WalError::io("syncing", volume.display("")))
 }
 
-fn doors(survey: &Survey) -> Vec<Option<Door>> {
-    let mut doors: Vec<Option<Door>> = Vec::new();
-    // Stream 0 is none, so that a frame of no stream never names one.
-    doors.resize(survey.ledger.max_id as usize + 1, None);
-    for (id, known) in &survey.ledger.streams {
+fn doors(survey: &Survey) -> BTreeMap<u32, Door> {
+    let door = |known: &super::ledger::Known| {
         let (stream, isolation) = (known.def.stream.clone(), known.def.isolation);
-        doors[*id as usize] = Some(Door { stream, isolation, next: Some(known.next) });
-    }
-    doors
+        Door { stream, isolation, next: Some(known.next) }
+    };
+    survey.ledger.streams.iter().map(|(id, known)| (*id, door(known))).collect()
 }
 
 fn streams(survey: &Survey) -> Vec<StreamState> {

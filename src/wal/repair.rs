@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use landfall_sink::Stream;
-
 use super::Core;
 use super::damage::{Damage, Lost};
 use super::error::{AppendError, WalError};
@@ -38,7 +36,11 @@ impl Core {
             self.stage.wait(ticket).map_err(WalError::Append)?;
         }
         let hit = |seq: u64| damages.iter().any(|damage| damage.segment == Some(seq));
-        self.drop_oldest(through, hit)?;
+        match through {
+            // All of the damage lies before what is left.
+            0 => self.raise_floor(0)?,
+            through => self.drop_oldest(through, hit)?,
+        }
         self.quarantine_strays()
     }
 
@@ -71,7 +73,7 @@ impl Core {
         source: Option<&mut (dyn Refetch + 'static)>,
         give_up: bool,
     ) -> Result<Option<Ticket>, WalError> {
-        let Some((id, door)) = self.door_of(&lost.stream) else { return Ok(None) };
+        let Some((id, door)) = self.stage.find(&lost.stream) else { return Ok(None) };
         let failed = |source| WalError::Refetch {
             stream: lost.stream.clone(),
             from: lost.from,
@@ -79,10 +81,12 @@ impl Core {
             source,
         };
         let runs = match source {
-            Some(source) => source.refetch(&lost.stream, lost.from, lost.until).map_err(failed)?,
+            Some(source) => source.refetch(&lost.stream, lost.from.max(0), lost.until).map_err(failed)?,
             None => Vec::new(),
         };
-        let (mut at, mut last) = (lost.from, None);
+        // Where it is not known whether the stream began before, it began with what the source gives, or behind it.
+        let start = || runs.first().map(Run::base_offset).or(lost.until).unwrap_or(0);
+        let (mut at, mut last) = (if lost.from < 0 { start() } else { lost.from }, None);
         for run in runs {
             if let Some(why) = run.flaw().or((run.base_offset() < at).then(|| "its runs overlap".into())) {
                 return Err(WalError::Append(AppendError::Invalid { stream: lost.stream.clone(), why }));
@@ -132,13 +136,6 @@ impl Core {
         frame.extend(payload);
         frame.resize(aligned(frame.len()), 0);
         self.stage.repair(header, frame).map_err(AppendError::into_wal)
-    }
-
-    /// The stream's id and next offset.
-    fn door_of(&self, stream: &Stream) -> Option<(StreamId, i64)> {
-        let doors = self.stage.doors();
-        let at = doors.iter().position(|door| door.stream == *stream && door.next.is_some())?;
-        Some((StreamId(at as u32), doors[at].next?))
     }
 }
 

@@ -75,29 +75,34 @@ impl Core {
         if count == 0 {
             return Ok(());
         }
-        let segments = self.catalog.segments();
-        let Some(last) = segments.get(count - 1) else { return Ok(()) };
-        let (floor_lsn, floor_segment) = match segments.get(count) {
-            Some(next) => (next.header.base_lsn, next.header.seq),
-            None => (last.end(), last.header.seq + 1),
-        };
-        drop(segments);
         let stop = |op: &'static str| move |error: std::io::Error| self.stop(op, "the log's directory", &error);
         fault::point("wal.gc.before_floor").map_err(stop("retiring in"))?;
         if fault::sabotaged("wal_unlink_before_floor") {
             self.unlink(count, &damaged)?;
         }
-        // Both slots, so that one that is damaged later cannot bring back a floor whose segments are gone.
-        for _ in 0..2 {
-            let floor =
-                |meta: &mut super::format::Meta| (meta.floor_lsn, meta.floor_segment) = (floor_lsn, floor_segment);
-            self.meta.update(floor).map_err(|error| self.stop_for(error))?;
-        }
+        self.raise_floor(if fault::sabotaged("wal_unlink_before_floor") { 0 } else { count })?;
         fault::point("wal.gc.after_floor").map_err(stop("retiring in"))?;
         if !fault::sabotaged("wal_unlink_before_floor") {
             self.unlink(count, &damaged)?;
         }
         self.preparer.kick();
+        Ok(())
+    }
+
+    /// The log begins behind its `count` oldest segments. With none, with the oldest that is left: what was before it
+    /// is gone.
+    pub(super) fn raise_floor(&self, count: usize) -> Result<(), WalError> {
+        let segments = self.catalog.segments();
+        let next = segments.get(count).map(|next| (next.header.base_lsn, next.header.seq));
+        let Some(floor) = next.or_else(|| segments.last().map(|last| (last.end(), last.header.seq + 1))) else {
+            return Ok(());
+        };
+        drop(segments);
+        // Both slots, so that one that is damaged later cannot bring back a floor whose segments are gone.
+        for _ in 0..2 {
+            let raise = |meta: &mut super::format::Meta| (meta.floor_lsn, meta.floor_segment) = floor;
+            self.meta.update(raise).map_err(|error| self.stop_for(error))?;
+        }
         Ok(())
     }
 
@@ -186,7 +191,7 @@ impl Core {
         let file = self.volume.open(&live.file, false).map_err(io())?;
         let mut reader = GroupReader::new(&*file, &live.header, true).map_err(io())?;
         let (mut at, mut bytes, mut ticket) = (live.header.base_lsn, 0, None);
-        while at < live.end() {
+        while at < live.end().min(reader.limit()) {
             let (header, frames) = match reader.group(at).map_err(io())? {
                 Ok(group) => (group.header, group.frames),
                 // A copy for retirement must be whole; one for repair takes what is proven.
@@ -217,8 +222,7 @@ impl Core {
             {
                 let wanted =
                     only.is_none_or(|key| key == (frame.header.stream_id, repair)) && frame.header.next_offset > above;
-                let known =
-                    self.stage.door(StreamId(frame.header.stream_id)).is_some_and(|door| door.stream.partition >= 0);
+                let known = self.stage.door(StreamId(frame.header.stream_id)).is_some();
                 if wanted && known {
                     let mut whole = vec![0; super::format::FRAME_HEADER];
                     whole.extend_from_slice(frame.payload(&reader));

@@ -10,8 +10,8 @@ use super::format::{
 };
 use super::volume::LogFile;
 
-/// A first look that is enough for most groups.
-const LOOK: usize = 64 * 1024;
+/// A first look: enough for a small group, and for the header of a long one.
+const LOOK: usize = 8 * 1024;
 
 /// A group whose header and frame headers are proven.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! A frame comes finished; under the lock only its place among the stream's offsets is decided. The buffers are
 //! moved, never copied, so appenders do not wait for each other's bytes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +50,9 @@ struct State {
     queued_bytes: usize,
     in_flight: usize,
     next_ticket: u64,
-    doors: Vec<Door>,
+    /// By id; a map, so that an id that is damage takes no room.
+    doors: BTreeMap<u32, Door>,
+    last_id: u32,
     ids: HashMap<(Stream, Isolation), u32>,
     closing: bool,
     /// How many frames the committer waits for before it is woken.
@@ -100,20 +102,17 @@ fn enter<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stage {
-    pub fn new(uuid: Uuid, limit: usize, max_frame: usize, group: usize, doors: Vec<Option<Door>>) -> Stage {
-        let mut state = State { wanted: 1, ..State::default() };
-        for (id, door) in doors.into_iter().enumerate() {
-            // An id that no segment defines is never given out again.
-            let nobody = || Door {
-                stream: Stream { cluster: String::new(), topic: String::new(), topic_id: None, partition: -1 },
-                isolation: Isolation::ReadUncommitted,
-                next: None,
-            };
-            if let Some(door) = &door {
-                state.ids.insert((door.stream.clone(), door.isolation), id as u32);
-            }
-            state.doors.push(door.unwrap_or_else(nobody));
-        }
+    /// No id up to `last_id` is given out again, also where no segment defines it any more.
+    pub fn new(
+        uuid: Uuid,
+        limit: usize,
+        max_frame: usize,
+        group: usize,
+        doors: BTreeMap<u32, Door>,
+        last_id: u32,
+    ) -> Stage {
+        let ids = doors.iter().map(|(id, door)| ((door.stream.clone(), door.isolation), *id)).collect();
+        let state = State { wanted: 1, doors, last_id, ids, ..State::default() };
         Stage {
             uuid,
             limit,
@@ -138,18 +137,25 @@ impl Stage {
             return Some(StreamId(*id));
         }
         def.encode()?;
-        let id = state.doors.len() as u32;
-        state.doors.push(Door { stream: stream.clone(), isolation, next: None });
+        let id = state.last_id.checked_add(1)?;
+        state.last_id = id;
+        state.doors.insert(id, Door { stream: stream.clone(), isolation, next: None });
         state.ids.insert((stream.clone(), isolation), id);
         Some(StreamId(id))
     }
 
     pub fn door(&self, id: StreamId) -> Option<Door> {
-        enter(&self.state).doors.get(id.0 as usize).cloned()
+        enter(&self.state).doors.get(&id.0).cloned()
     }
 
-    pub fn doors(&self) -> Vec<Door> {
-        enter(&self.state).doors.clone()
+    /// The first stream of that name that has a run: its id and next offset.
+    pub fn find(&self, stream: &Stream) -> Option<(StreamId, i64)> {
+        let state = enter(&self.state);
+        state
+            .doors
+            .iter()
+            .filter(|(_, door)| door.stream == *stream)
+            .find_map(|(id, door)| Some((StreamId(*id), door.next?)))
     }
 
     /// Starts a run: the stream goes on at `offset`, and what lies before it is not this log's.
@@ -159,7 +165,7 @@ impl Stage {
         frame[FRAME_HEADER] = reason.code();
         (header.base_offset, header.last_offset, header.next_offset) = (offset, offset - 1, offset);
         let mut state = self.with_room(frame.len(), true)?;
-        let door = &mut state.doors[id.0 as usize];
+        let Some(door) = state.doors.get_mut(&id.0) else { return Err(AppendError::Closed) };
         if let Some(next) = door.next.filter(|next| *next > offset) {
             return Err(AppendError::Duplicate { stream: door.stream.clone(), base: offset, next });
         }
@@ -171,7 +177,7 @@ impl Stage {
 
     pub fn append(&self, id: StreamId, run: Run, wait: bool) -> Result<Ticket, AppendError> {
         let mut state = self.with_room(run.frame.len(), wait)?;
-        let door = &mut state.doors[id.0 as usize];
+        let Some(door) = state.doors.get_mut(&id.0) else { return Err(AppendError::Closed) };
         let (stream, base) = (|| door.stream.clone(), run.base_offset());
         if let Some(why) = run.flaw() {
             return Err(AppendError::Invalid { stream: stream(), why });

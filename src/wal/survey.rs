@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::damage::Damage;
 use super::error::WalError;
 use super::format::{
-    BLOCK, FIRST_LSN, FormatError, Index, META_LEN, Meta, SegmentHeader, SegmentName, Trailer, segment_flags,
+    BLOCK, FIRST_LSN, FormatError, GROUP_HEADER, GroupHeader, Index, META_LEN, Meta, SegmentHeader, SegmentName,
+    Trailer, segment_flags,
 };
 use super::ledger::Ledger;
 use super::volume::{FileMeta, LogFile, LogVolume, read_up_to};
@@ -94,6 +95,10 @@ pub fn survey(volume: &dyn LogVolume, depth: Depth) -> Result<Survey, WalError> 
         headers.into_iter().partition(|present| present.name.seq < floor);
     let (retired, unreadable): (Vec<Present>, Vec<Present>) =
         below.into_iter().partition(|present| present.header.is_some());
+    let headers = headers
+        .into_iter()
+        .map(|present| reading.with_header(present, meta.as_ref()))
+        .collect::<Result<Vec<Present>, WalError>>()?;
     let mut survey = reading.walk(meta, headers)?;
     survey.retired = retired.into_iter().map(|present| present.file).collect();
     survey.unreadable = unreadable.into_iter().map(|present| present.file).collect();
@@ -154,6 +159,20 @@ impl Reading<'_> {
         self.ledger.swallowed(Damage { file, segment, from_lsn, until_lsn, what: what.into(), lost: Vec::new() });
     }
 
+    fn swallowed_segment(
+        &mut self,
+        file: &str,
+        segment: Option<u64>,
+        from_lsn: u64,
+        until_lsn: u64,
+        what: impl Into<String>,
+    ) {
+        let file = self.volume.display(file);
+        let damage = Damage { file, segment, from_lsn, until_lsn, what: what.into(), lost: Vec::new() };
+        self.ledger.swallowed(damage);
+        self.ledger.undefined();
+    }
+
     fn open(&self, file: &str) -> Result<Box<dyn LogFile>, WalError> {
         self.volume.open(file, false).map_err(WalError::io("opening", self.volume.display(file)))
     }
@@ -192,6 +211,44 @@ impl Reading<'_> {
             floor_segment: first.seq,
             newest_segment,
         })
+    }
+
+    /// A header that is damaged alone takes nothing with it: the name says which segment it is, and the first group
+    /// that stands at its own address says whose.
+    fn with_header(&mut self, mut present: Present, meta: Option<&Meta>) -> Result<Present, WalError> {
+        let (Some(meta), None) = (meta, &present.header) else { return Ok(present) };
+        let (display, name) = (self.volume.display(&present.file), present.name);
+        let file = self.open(&present.file)?;
+        let mut at = BLOCK;
+        while at < present.len && name.base_lsn < 1 << 62 {
+            let lsn = name.base_lsn + at - BLOCK;
+            let block = read_up_to(&*file, at, GROUP_HEADER).map_err(WalError::io("reading", &display))?;
+            if let Some(group) = GroupHeader::decode(&block, &meta.uuid).filter(|group| group.lsn == lsn) {
+                self.named(
+                    &present.file,
+                    Some(name.seq),
+                    name.base_lsn,
+                    name.base_lsn + 1,
+                    "the segment's header is damaged; the file's name stands in for it",
+                );
+                present.header = Some(SegmentHeader {
+                    uuid: meta.uuid,
+                    incarnation: group.incarnation,
+                    seq: name.seq,
+                    base_lsn: name.base_lsn,
+                    prev_end_lsn: name.base_lsn,
+                    // Only the first group says what it continues.
+                    prev_chain: if at == BLOCK { group.prev_chain } else { 0 },
+                    flags: if at == BLOCK { 0 } else { segment_flags::GAP_BEFORE },
+                    capacity: present.len,
+                    created_ms: 0,
+                    max_group: u32::MAX,
+                });
+                break;
+            }
+            at += BLOCK;
+        }
+        Ok(present)
     }
 
     fn headers(&mut self, files: Vec<FileMeta>, meta: Option<&Meta>) -> Result<Vec<Present>, WalError> {
@@ -247,7 +304,7 @@ impl Reading<'_> {
             let next = present.get(place + 1);
             let Some(header) = &one.header else {
                 let end = next.map_or(one.name.base_lsn + one.len.saturating_sub(BLOCK), |next| next.name.base_lsn);
-                self.swallowed(
+                self.swallowed_segment(
                     &one.file,
                     Some(one.name.seq),
                     one.name.base_lsn,
@@ -313,7 +370,7 @@ impl Reading<'_> {
                 before if before == at.seq => format!("segment {before} is missing"),
                 before => format!("segments {} to {before} are missing", at.seq),
             };
-            self.swallowed("", None, from, one.name.base_lsn, what);
+            self.swallowed_segment("", None, from, one.name.base_lsn, what);
             at.expect = Expect { chain: None, seq: None };
         } else if let Some(header) = &one.header {
             let gap = header.flags & segment_flags::GAP_BEFORE != 0;

@@ -11,7 +11,7 @@ use landfall_lake::fault;
 use super::damage::{Damage, Lost};
 use super::error::WalError;
 use super::format::{
-    BLOCK, FrameType, GroupHeader, Index, SegmentHeader, StreamDef, Trailer, first_chain, group_flags,
+    BLOCK, Entry, FrameType, GroupHeader, Index, SegmentHeader, StreamDef, Trailer, first_chain, group_flags,
 };
 use super::ledger::Ledger;
 use super::scan::{BadGroup, FrameAt, GroupReader, unknown};
@@ -72,6 +72,8 @@ pub struct Walk<'a> {
     index: Index,
     groups: u64,
     clean_close: bool,
+    /// A damage took groups of which not all frames are known.
+    swallowed: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -85,6 +87,7 @@ impl<'a> Walk<'a> {
             index: Index::default(),
             groups: 0,
             clean_close: false,
+            swallowed: false,
         }
     }
 
@@ -145,6 +148,14 @@ impl<'a> Walk<'a> {
             (None, Closed::At(end)) => Some(end),
             (None, Closed::No) => None,
         };
+        let seal = match trailer {
+            Some(trailer) => self.seal_index(&mut reader, trailer)?,
+            None => None,
+        };
+        // Where the seal is whole, a damaged definition takes nothing with it.
+        for ((id, _), entry) in seal.iter().flat_map(|(index, _)| &index.entries) {
+            self.defs.insert(*id, entry.def.clone());
+        }
         let mut at = self.header.base_lsn;
         let mut sealed_at = None;
         let mut torn_until = None;
@@ -165,7 +176,7 @@ impl<'a> Walk<'a> {
                 }
                 Err(bad) => bad,
             };
-            let behind = Behind::look(&mut reader, at).map_err(WalError::io("reading", self.display))?;
+            let behind = Behind::look(&mut reader, at, end.is_some()).map_err(WalError::io("reading", self.display))?;
             if end.is_none() && !behind.proves(at) {
                 torn_until = behind.nonzero_until;
                 break;
@@ -179,8 +190,11 @@ impl<'a> Walk<'a> {
             at = until;
         }
         let sealed = trailer.is_some() && sealed_at.is_some();
-        if trailer.is_some() {
-            self.compare_index(&mut reader, trailer)?;
+        if let (Some(trailer), Some((index, group))) = (trailer, &seal) {
+            self.compare_index(trailer, index, group);
+        }
+        if seal.is_none() && self.swallowed {
+            self.ledger.undefined();
         }
         let cut_to = self.cut(at, sealed, sealed_at.is_some(), end.is_none(), &mut torn_until)?;
         Ok(Walked {
@@ -218,9 +232,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What the seal says about streams settles what a damage in this segment swallowed.
-    fn compare_index(&mut self, reader: &mut GroupReader<'_>, trailer: Option<&Trailer>) -> Result<(), WalError> {
-        let Some(trailer) = trailer else { return Ok(()) };
-        let Some((index, seal)) = self.seal_index(reader, trailer)? else { return Ok(()) };
+    fn compare_index(&mut self, trailer: &Trailer, index: &Index, seal: &GroupHeader) {
         self.clean_close |= seal.has(group_flags::CLEAN_CLOSE);
         let mut behind = false;
         for ((id, repair), entry) in &index.entries {
@@ -234,11 +246,24 @@ impl<'a> Walk<'a> {
         if hit {
             // Frames that cannot be read are in the index all the same, so it knows more than the scan.
             self.ledger.close(true);
-        } else if behind || index != self.index {
+            self.name_copies(index);
+        } else if behind || *index != self.index {
             let what = "the index in the seal is not that of the groups";
             self.ledger.named(self.new_damage(trailer.seal_lsn, trailer.end_lsn, what));
         }
-        Ok(())
+    }
+
+    /// Copies move no stream, so that nothing after them tells of their loss: the seal does.
+    fn name_copies(&mut self, index: &Index) {
+        for (key, entry) in index.entries.iter().filter(|((_, repair), _)| *repair) {
+            self.ledger.meet(key.0, &entry.def);
+            let mut found: Vec<(i64, i64)> = self.index.entries.get(key).map_or_else(Vec::new, Entry::ranges);
+            found.sort_unstable();
+            for (from, until) in entry.ranges() {
+                let lost = without((from, until), &found);
+                self.ledger.lost_copies(self.header.seq, &entry.def.stream, &lost);
+            }
+        }
     }
 
     fn reader(&self, deep: bool) -> Result<GroupReader<'a>, WalError> {
@@ -297,24 +322,31 @@ impl<'a> Walk<'a> {
     }
 
     fn see(&mut self, id: u32, def: &StreamDef, prev_next: i64, next: i64, lsn: u64) {
-        if let Err(why) = self.ledger.see(id, def, prev_next, next) {
-            self.ledger.named(self.new_damage(lsn, lsn + BLOCK, &why));
+        if let Err((why, lost)) = self.ledger.see(id, def, prev_next, next) {
+            let damage = self.new_damage(lsn, lsn + BLOCK, &why);
+            self.ledger.named(Damage { lost: lost.into_iter().map(|lost| *lost).collect(), ..damage });
         }
     }
 
     /// Takes what is proven of a group that is hit, and names what is not.
     fn salvage(&mut self, bad: &BadGroup, reader: &GroupReader<'_>, at: u64, until: u64) {
-        let proven = bad.header.filter(|_| bad.frames.iter().any(|frame| !frame.sound));
-        if proven.is_none() {
+        let unsound = bad.frames.iter().any(|frame| !frame.sound);
+        let whole = |header: &GroupHeader| unsound && bad.frames.len() == header.frames as usize;
+        let end = bad.header.as_ref().filter(|header| whole(header)).map(|header| at + header.total());
+        if end.is_none() {
             self.damage(at, until, bad.why);
         }
         let Some(group) = bad.header else { return };
         for frame in &bad.frames {
             self.frame(frame, &group, reader);
             if !frame.sound {
-                let damage = Damage { lost: self.lost(frame), ..self.new_damage(at, until, bad.why) };
-                self.ledger.named(damage);
+                let lost = self.lost(frame);
+                self.ledger.named(Damage { lost, ..self.new_damage(at, end.unwrap_or(until), bad.why) });
             }
+        }
+        // All frames of this one are known; what else is hit before the next one are not.
+        if let Some(end) = end.filter(|end| *end < until) {
+            self.damage(end, until, "no group of this log starts here");
         }
     }
 
@@ -333,6 +365,7 @@ impl<'a> Walk<'a> {
 
     fn damage(&mut self, from: u64, until: u64, what: &str) {
         let damage = self.new_damage(from, until, what);
+        self.swallowed = true;
         self.ledger.swallowed(damage);
     }
 
@@ -340,6 +373,25 @@ impl<'a> Walk<'a> {
         let (file, segment) = (self.display.to_string(), Some(self.header.seq));
         Damage { file, segment, from_lsn, until_lsn, what: what.into(), lost: Vec::new() }
     }
+}
+
+/// What is left of a range when the others, which are sorted, are taken out.
+fn without(range: (i64, i64), others: &[(i64, i64)]) -> Vec<(i64, i64)> {
+    let (mut at, mut left) = (range.0, Vec::new());
+    for (from, until) in others.iter().filter(|(_, until)| *until > range.0) {
+        if *from > at {
+            left.push((at, (*from).min(range.1)));
+        }
+        at = at.max(*until);
+        if at >= range.1 {
+            break;
+        }
+    }
+    if at < range.1 {
+        left.push((at, range.1));
+    }
+    left.retain(|(from, until)| from < until);
+    left
 }
 
 /// What stands behind an address that fails.
@@ -360,7 +412,8 @@ impl Behind {
         }
     }
 
-    fn look(reader: &mut GroupReader<'_>, from: u64) -> std::io::Result<Behind> {
+    /// Looks no further than needed: to the next group, where the end is known, else to one that proves `from`.
+    fn look(reader: &mut GroupReader<'_>, from: u64, ended: bool) -> std::io::Result<Behind> {
         let mut behind = Behind { headers: Vec::new(), nonzero_until: None };
         let (mut at, limit) = (from, reader.limit());
         while at < limit {
@@ -374,6 +427,9 @@ impl Behind {
                 let header = GroupHeader::decode(bytes, &reader.segment.uuid);
                 let ours = |header: &GroupHeader| header.lsn == lsn && header.incarnation == reader.segment.incarnation;
                 behind.headers.extend(header.filter(ours).filter(|_| lsn > from));
+                if !behind.headers.is_empty() && (ended || behind.proves(from)) {
+                    return Ok(behind);
+                }
             }
             if chunk.is_empty() {
                 break;

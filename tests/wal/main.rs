@@ -1,9 +1,20 @@
 //! What the write-ahead log promises, shown.
 
+// A test's helper fails as a test does.
+#![allow(clippy::unwrap_used)]
+
+mod allocations;
+mod base;
 mod crashes;
 mod dice;
 mod failures;
+mod flips;
+mod fuzz;
+mod golden;
+mod judge;
 mod ledger;
+mod memory;
+mod mend;
 mod mutants;
 mod rig;
 mod rounds;

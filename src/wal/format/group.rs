@@ -1,7 +1,7 @@
 //! The header of a group: the bytes of one write and one fdatasync.
 
 use super::bytes::{put, u32_at, u64_at};
-use super::{Uuid, blocks, salted};
+use super::{FAR, Uuid, blocks, salted};
 
 pub const GROUP_HEADER: usize = 64;
 const MAGIC: &[u8; 4] = b"GRP1";
@@ -71,7 +71,8 @@ impl GroupHeader {
             frames_crc: u32_at(bytes, 52),
             flags: u32_at(bytes, 60),
         };
-        (header.chain() == u32_at(bytes, 56) && header.body_len % 8 == 0).then_some(header)
+        let near = [header.lsn, header.incarnation, header.seq].iter().all(|number| *number < FAR);
+        (near && header.chain() == u32_at(bytes, 56) && header.body_len % 8 == 0).then_some(header)
     }
 
     /// What the next group's `prev_chain` must be.

@@ -72,6 +72,11 @@ impl Entry {
         if before == 0 { self.first_lsn } else { self.pairs[before - 1].lsn }
     }
 
+    /// What is held, `[from, until)`, in the order of the log.
+    pub fn ranges(&self) -> Vec<(i64, i64)> {
+        self.stretches.iter().map(|stretch| (stretch.from, stretch.until)).collect()
+    }
+
     /// One past the highest offset that is held.
     pub fn until(&self) -> Option<i64> {
         self.stretches.iter().map(|stretch| stretch.until).max()
@@ -110,7 +115,7 @@ impl Index {
     }
 
     pub fn records(&self) -> u64 {
-        self.entries.values().map(|entry| entry.records).sum()
+        self.entries.values().fold(0, |sum, entry| sum.saturating_add(entry.records))
     }
 
     /// How long [`Index::encode`] will be: the writer keeps so much free for the seal.

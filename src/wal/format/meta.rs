@@ -2,7 +2,7 @@
 //! turn; the highest valid generation counts.
 
 use super::bytes::{array_at, put, u16_at, u32_at, u64_at};
-use super::{BLOCK, FormatError, MAJOR, MINOR, Uuid};
+use super::{BLOCK, FAR, FormatError, MAJOR, MINOR, Uuid};
 
 pub const META_LEN: usize = 2 * SLOT;
 const SLOT: usize = BLOCK as usize;
@@ -88,6 +88,10 @@ impl Meta {
                 "META",
                 "it has several lanes or another block size, which is not in this release",
             ));
+        }
+        let numbers = [meta.generation, meta.incarnation, meta.floor_lsn, meta.floor_segment, meta.newest_segment];
+        if numbers.iter().any(|number| *number >= FAR) {
+            return Err(FormatError::damaged("META", format!("slot {at} has a number that no log reaches")));
         }
         if meta.generation % 2 != at as u64 {
             return Err(FormatError::damaged("META", format!("slot {at} holds a generation of the other one")));

@@ -28,6 +28,9 @@ pub const BLOCK: u64 = 4096;
 /// The address of the first group of a lane. Address 0 is nowhere.
 pub const FIRST_LSN: u64 = BLOCK;
 
+/// No number or address gets so far: sums of what was read cannot overflow.
+const FAR: u64 = 1 << 62;
+
 pub const MAJOR: u16 = 1;
 pub const MINOR: u16 = 0;
 

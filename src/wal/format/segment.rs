@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::bytes::{array_at, put, u16_at, u32_at, u64_at};
-use super::{BLOCK, FormatError, MAJOR, MINOR, Uuid};
+use super::{BLOCK, FAR, FormatError, MAJOR, MINOR, Uuid};
 
 /// Bits of [`SegmentHeader::flags`].
 pub mod flags {
@@ -26,7 +26,8 @@ impl SegmentName {
         let mut parts = name.strip_suffix(".wal")?.splitn(3, '-');
         let (_lane, seq, base) = (parts.next()?, parts.next()?, parts.next()?);
         let parsed = SegmentName { seq: seq.parse().ok()?, base_lsn: u64::from_str_radix(base, 16).ok()? };
-        (parsed.to_string() == name).then_some(parsed)
+        let sane = (1..FAR).contains(&parsed.seq) && parsed.base_lsn < FAR && parsed.base_lsn % BLOCK == 0;
+        (sane && parsed.to_string() == name).then_some(parsed)
     }
 }
 
@@ -116,11 +117,11 @@ impl SegmentHeader {
             max_group: u32_at(block, 96),
         };
         let known = u32_at(block, 12) == BLOCK as u32 && u32_at(block, 68) == 0 && u32_at(block, 100) == 1;
-        // Far from the end of the number line, so that no sum of an address and a length can overflow.
-        if !known || header.base_lsn % BLOCK != 0 || header.base_lsn >= 1 << 62 || header.capacity >= 1 << 62 {
+        let near = [header.incarnation, header.base_lsn, header.prev_end_lsn, header.capacity].iter().all(|n| *n < FAR);
+        if !known || !near || header.base_lsn % BLOCK != 0 || !(1..FAR).contains(&header.seq) {
             return Err(FormatError::damaged(
                 WHAT,
-                "its lane, block size, checksum kind or address is none of this release",
+                "its lane, block size, checksum kind, number or address is none of this release",
             ));
         }
         Ok(header)
