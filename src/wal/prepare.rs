@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use landfall_lake::fault::point;
+
 use super::Core;
 use super::error::Poison;
 use super::format::BLOCK;
@@ -162,6 +164,7 @@ impl Core {
         let full = |why: String| std::io::Error::new(std::io::ErrorKind::StorageFull, why);
         // The header, the groups, and one block more, so that a sealed file is always shorter than a prepared one.
         let len = self.options.segment_bytes + 3 * BLOCK;
+        point("wal.prepare.before")?;
         if self.catalog.bytes() + self.options.segment_bytes > self.options.max_bytes {
             return Err(full(format!("the log is at its limit of {} bytes", self.options.max_bytes)));
         }
@@ -169,6 +172,7 @@ impl Core {
         if let Some(name) = free {
             let file = self.volume.open(name, true)?;
             file.set_len(len)?;
+            point("wal.prepare.recycled")?;
             return Ok(Prepared { name: name.into(), file, recycled: true });
         }
         if !*ballast {
@@ -176,7 +180,8 @@ impl Core {
             *ballast = true;
         }
         let name = format!("new-{made:04}.tmp");
-        match self.volume.create(&name, len) {
+        let created = self.volume.create(&name, len);
+        match created.and_then(|file| point("wal.prepare.created").map(|()| file)) {
             Ok(file) => Ok(Prepared { name, file, recycled: false }),
             Err(error) => {
                 if is_full(&error) && self.options.ballast_bytes > 0 {
