@@ -154,14 +154,19 @@ impl Core {
         self.volume.sync_dir()
     }
 
-    fn make_ballast(&self) -> std::io::Result<()> {
-        let there =
-            self.volume.list()?.iter().any(|file| file.name == BALLAST && file.len == self.options.ballast_bytes);
-        if there { Ok(()) } else { self.volume.create(BALLAST, self.options.ballast_bytes).map(drop) }
+    fn make_ballast(&self, segment: u64) -> std::io::Result<()> {
+        let len = self.options.ballast_bytes;
+        if self.volume.list()?.iter().any(|file| file.name == BALLAST && file.len == len) {
+            return Ok(());
+        }
+        // Made and deleted in turn on a full disk, it would take its room from those that it is deleted for.
+        if self.volume.room()? < len.saturating_add(segment) {
+            return Err(full("there is no room for the ballast and a segment".into()));
+        }
+        self.volume.create(BALLAST, len).map(drop)
     }
 
     fn make(&self, ballast: &mut bool, free: Option<&str>, made: u64) -> std::io::Result<Prepared> {
-        let full = |why: String| std::io::Error::new(std::io::ErrorKind::StorageFull, why);
         // The header, the groups, and one block more, so that a sealed file is always shorter than a prepared one.
         let len = self.options.segment_bytes + 3 * BLOCK;
         point("wal.prepare.before")?;
@@ -176,7 +181,7 @@ impl Core {
             return Ok(Prepared { name: name.into(), file, recycled: true });
         }
         if !*ballast {
-            self.make_ballast()?;
+            self.make_ballast(len)?;
             *ballast = true;
         }
         let name = format!("new-{made:04}.tmp");
@@ -192,4 +197,8 @@ impl Core {
             }
         }
     }
+}
+
+fn full(why: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::StorageFull, why)
 }

@@ -67,7 +67,7 @@ pub(super) fn recover(volume: &dyn LogVolume, options: &Options) -> Result<Opene
     let started = Instant::now();
     // A repair must know of all damage before it moves anything.
     let depth = if matches!(options.policy, Policy::Fail) { Depth::Tail } else { Depth::Full };
-    let survey = survey(volume, depth)?;
+    let mut survey = survey(volume, depth)?;
     if !survey.damages().is_empty() && matches!(options.policy, Policy::Fail) {
         return Err(WalError::Damaged(survey.damages().to_vec()));
     }
@@ -79,8 +79,8 @@ pub(super) fn recover(volume: &dyn LogVolume, options: &Options) -> Result<Opene
         (None, _) => Tail::New,
         (Some(_), closed) => Tail::Clean { closed },
     };
-    if let Some(torn) = &survey.torn {
-        cut(volume, &survey, torn)?;
+    if let Some(torn) = survey.torn.clone() {
+        cut(volume, &mut survey, &torn)?;
         let bytes = torn.until_lsn - torn.lsn;
         if bytes > 0 {
             tail = Tail::Torn { file: volume.display(&torn.file), lsn: torn.lsn, bytes };
@@ -126,15 +126,20 @@ fn incarnate(volume: &dyn LogVolume, survey: &Survey) -> Result<MetaFile, WalErr
 }
 
 /// Cuts what was never proven durable, after a copy of it is.
-fn cut(volume: &dyn LogVolume, survey: &Survey, torn: &Torn) -> Result<(), WalError> {
+fn cut(volume: &dyn LogVolume, survey: &mut Survey, torn: &Torn) -> Result<(), WalError> {
     let display = volume.display(&torn.file);
     let io = |op| WalError::io(op, &display);
     let Some(segment) = survey.segments.iter().find(|segment| segment.file == torn.file) else { return Ok(()) };
+    // On a full disk these make room, the last one first: nothing is kept in any of them.
+    let mut spare = survey.free.clone();
+    spare.push("reserve".into());
+    spare.extend(survey.scraps.iter().cloned());
     let file = volume.open(&torn.file, true).map_err(io("opening"))?;
     if torn.until_lsn > torn.lsn {
         let from = segment.header.file_offset(torn.lsn);
         let bytes = read_up_to(&*file, from, (torn.until_lsn - torn.lsn) as usize).map_err(io("reading"))?;
-        quarantine(volume, &format!("{}.{:016x}.tail", torn.file, torn.lsn), &bytes)?;
+        quarantine(volume, &format!("{}.{:016x}.tail", torn.file, torn.lsn), &bytes, &mut spare)?;
+        survey.free.retain(|file| spare.contains(file));
     }
     fault::point("wal.recover.after_quarantine").map_err(io("recovering"))?;
     file.set_len(torn.cut_to).map_err(io("cutting"))?;
@@ -142,23 +147,26 @@ fn cut(volume: &dyn LogVolume, survey: &Survey, torn: &Torn) -> Result<(), WalEr
     file.sync_all().map_err(io("syncing"))
 }
 
-/// Keeps bytes that are taken out of the log. On a full disk the ballast makes room.
-fn quarantine(volume: &dyn LogVolume, name: &str, bytes: &[u8]) -> Result<(), WalError> {
+/// Keeps bytes that are taken out of the log. As long as the disk is full, one file after another of `spare` goes.
+fn quarantine(volume: &dyn LogVolume, name: &str, bytes: &[u8], spare: &mut Vec<String>) -> Result<(), WalError> {
     let (temporary, name) = ("new-quarantine.tmp", format!("quarantine/{name}"));
     let display = volume.display(&name);
     let io = |op| WalError::io(op, &display);
     let keep = || {
         let file = volume.create(temporary, bytes.len() as u64)?;
         file.write_at(&[IoSlice::new(bytes)], 0)?;
-        file.sync_all()
+        file.sync_all()?;
+        volume.rename(temporary, &name)
     };
-    match keep() {
-        Err(error) if super::volume::is_full(&error) => {
-            volume.unlink("reserve").and_then(|()| keep()).map_err(io("quarantining"))?;
+    loop {
+        match keep() {
+            Err(error) if super::volume::is_full(&error) => {
+                let Some(file) = spare.pop() else { return Err(io("quarantining")(error)) };
+                volume.unlink(&file).map_err(WalError::io("deleting", volume.display(&file)))?;
+            }
+            kept => break kept.and_then(|()| volume.sync_dir()).map_err(io("quarantining")),
         }
-        kept => kept.map_err(io("quarantining"))?,
     }
-    volume.rename(temporary, &name).and_then(|()| volume.sync_dir()).map_err(io("quarantining"))
 }
 
 /// Removes what was never published and what an interrupted retirement left.

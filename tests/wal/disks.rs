@@ -180,11 +180,32 @@ fn the_ballast_goes_before_the_first_append_waits() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(!log.join("reserve").exists(), "the ballast is still there");
-    std::fs::write(small.at.join("commit"), vec![1; 512 << 10]).expect("room for a commit");
-    std::fs::remove_file(small.at.join("commit")).expect("the commit");
+    // At any time, also while the log tries again.
+    for round in 0..60 {
+        let commit = small.at.join("commit");
+        std::fs::write(&commit, vec![1; 960 << 10]).unwrap_or_else(|error| panic!("no room to commit, {round}: {error}"));
+        std::fs::remove_file(&commit).expect("the commit");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     small.free();
     wal.wait(ticket).expect("durable");
-    assert!(!wal.metrics().waiting_for_space);
-    assert_eq!(read_all(&wal, 0), (0..from + 5).collect::<Vec<_>>());
+    let started = Instant::now();
+    while wal.metrics().waiting_for_space {
+        assert!(started.elapsed() < PATIENCE, "it does not see that there is room");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(log.join("reserve").exists(), "the ballast was not made again");
+    from += 5;
+    assert_eq!(read_all(&wal, 0), (0..from).collect::<Vec<_>>());
+    wal.close().expect("closed");
+
+    // Started again with the ballast there: less room than another would take is enough.
+    let leave = 600 << 10;
+    let stat = rustix::fs::statvfs(&small.at).expect("room");
+    std::fs::write(small.at.join("other"), vec![1; (stat.f_bavail * stat.f_frsize) as usize - leave]).expect("a file");
+    let (wal, _) = Wal::open(&log, with_ballast()).expect("a log");
+    let id = open_stream(&wal, 0);
+    wal.wait(wal.append(id, run(0, from, from + 5)).expect("room at the door")).expect("durable");
+    assert!(log.join("reserve").exists() && !wal.metrics().waiting_for_space);
     wal.close().expect("closed");
 }
