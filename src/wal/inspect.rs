@@ -46,14 +46,41 @@ impl SegmentLine {
     }
 }
 
+/// How often a log is looked at again that was written meanwhile.
+const LOOKS: usize = 50;
+
 fn look(directory: &Path, depth: Depth) -> Result<(RealVolume, Survey), WalError> {
     let shown = directory.display().to_string();
     let volume = RealVolume::existing(directory).map_err(WalError::io("opening", &shown))?;
-    let survey = survey(&volume, depth)?;
+    let survey = steady(&volume, depth)?;
     if survey.meta.is_none() && survey.damages().is_empty() {
         return Err(WalError::NoLog { directory: shown });
     }
     Ok((volume, survey))
+}
+
+/// A survey that does not take for damage what a writer did while it was made: segments that were published or given
+/// back, a tail that had grown when what stands behind it was looked at. What is damaged is found twice in the same way.
+fn steady(volume: &RealVolume, depth: Depth) -> Result<Survey, WalError> {
+    let mut before = survey(volume, depth);
+    for _ in 0..LOOKS {
+        match &before {
+            Ok(found) if found.damages().is_empty() => break,
+            Err(WalError::Format { .. }) => break,
+            _ => {}
+        }
+        let again = survey(volume, depth);
+        let same = match (&before, &again) {
+            (Ok(before), Ok(again)) => before.damages() == again.damages() && before.end.lsn == again.end.lsn,
+            (Err(before), Err(again)) => before.to_string() == again.to_string(),
+            _ => false,
+        };
+        before = again;
+        if same {
+            break;
+        }
+    }
+    before
 }
 
 /// The recovery of the log in a directory, without its effects; every byte is read.
@@ -114,7 +141,11 @@ pub fn frames(
     let (volume, survey) = look(directory, Depth::Full)?;
     for segment in &survey.segments {
         let io = || WalError::io("reading", volume.display(&segment.file));
-        let file = volume.open(&segment.file, false).map_err(io())?;
+        let file = match volume.open(&segment.file, false) {
+            // Given back meanwhile: what it held has landed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(io())?,
+        };
         let mut reader = GroupReader::new(&*file, &segment.header, true).map_err(io())?;
         let mut at = segment.header.base_lsn;
         while at < segment.end_lsn {

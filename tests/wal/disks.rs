@@ -36,7 +36,14 @@ fn fsync_fails(image: &mut Image) -> i64 {
     let directory = image.at().join("wal");
     let (wal, _) = Wal::open(&directory, options()).expect("a log");
     let (acked, ended) = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..4).map(|p| scope.spawn({ let wal = &wal; move || append_until_it_fails(wal, p) })).collect();
+        let others: Vec<_> = (1..4)
+            .map(|p| {
+                scope.spawn({
+                    let wal = &wal;
+                    move || append_until_it_fails(wal, p)
+                })
+            })
+            .collect();
         let first = append_until_it_fails(&wal, 0);
         let mut ended: Vec<_> = others.into_iter().map(|other| other.join().expect("an appender")).collect();
         ended.insert(0, first);
@@ -133,7 +140,9 @@ fn a_full_disk_is_waited_out() {
             }
         }
     }
-    say(&format!("wal full disk (LANDFALL_SEED={seed}): {rounds} rounds, 0 restarts, 100 more after {longest:?} at most"));
+    say(&format!(
+        "wal full disk (LANDFALL_SEED={seed}): {rounds} rounds, 0 restarts, 100 more after {longest:?} at most"
+    ));
     say(&format!("  {total}"));
 }
 
@@ -183,7 +192,8 @@ fn the_ballast_goes_before_the_first_append_waits() {
     // At any time, also while the log tries again.
     for round in 0..60 {
         let commit = small.at.join("commit");
-        std::fs::write(&commit, vec![1; 960 << 10]).unwrap_or_else(|error| panic!("no room to commit, {round}: {error}"));
+        std::fs::write(&commit, vec![1; 960 << 10])
+            .unwrap_or_else(|error| panic!("no room to commit, {round}: {error}"));
         std::fs::remove_file(&commit).expect("the commit");
         std::thread::sleep(Duration::from_millis(5));
     }

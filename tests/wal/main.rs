@@ -1,5 +1,6 @@
 //! What the write-ahead log promises, shown.
 
+mod commands;
 mod crash;
 mod disks;
 mod image;

@@ -42,7 +42,7 @@ pub fn say(line: &str) {
 }
 
 /// What the example's writer gives as a value.
-fn value(partition: i32, offset: i64) -> Vec<u8> {
+pub fn value(partition: i32, offset: i64) -> Vec<u8> {
     let mut seed = (partition as u64) << 48 ^ offset as u64 ^ 0x9e37_79b9_7f4a_7c15;
     let word = |seed: &mut u64| {
         *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -161,10 +161,11 @@ pub struct Write {
     pub until: i64,
 }
 
-fn example() -> PathBuf {
+/// A program of this build.
+pub fn built(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this program");
-    let program = own.parent().and_then(Path::parent).expect("the build's directory").join("examples/wal");
-    assert!(program.exists(), "{} is missing: cargo build --example wal", program.display());
+    let program = own.parent().and_then(Path::parent).expect("the build's directory").join(name);
+    assert!(program.exists(), "{} is missing: cargo build --bins --examples", program.display());
     program
 }
 
@@ -174,7 +175,7 @@ impl Tool {
     }
 
     pub fn write(&self, how: Write, failpoint: Option<&str>) -> Writing {
-        let mut command = Command::new(example());
+        let mut command = Command::new(built("examples/wal"));
         command.arg("write").arg(&self.log).args(["--streams", &STREAMS.to_string()]);
         command.args(["--record-bytes", &RECORD_BYTES.to_string()]);
         command.args(["--segment-bytes", &how.segment.to_string(), "--records", &how.until.to_string()]);
@@ -211,7 +212,7 @@ impl Tool {
 
     /// A run of the reader, which opens the log for writing as every start does.
     pub fn start_read(&self, failpoint: Option<&str>) -> Child {
-        let mut command = Command::new(example());
+        let mut command = Command::new(built("examples/wal"));
         command.arg("read").arg(&self.log);
         self.arm(&mut command, failpoint);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example")
