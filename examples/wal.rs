@@ -123,12 +123,12 @@ fn append(wal: &Wal, partition: i32, wanted: &Wanted) -> Result<(), AnyError> {
 
 fn read(directory: &Path) -> Result<(), AnyError> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let (wal, _) = Wal::open(directory, Options { ballast_bytes: 0, ..Options::default() })?;
-    for partition in 0.. {
+    let (wal, recovery) = Wal::open(directory, Options { ballast_bytes: 0, ..Options::default() })?;
+    // Not all of 0 to n: a writer that was killed early may have begun with any of them.
+    let mut partitions: Vec<i32> = recovery.streams.iter().map(|state| state.stream.partition).collect();
+    partitions.sort_unstable();
+    for partition in partitions {
         let id = wal.stream(&stream(partition), Isolation::ReadCommitted)?;
-        if wal.next_offset(id).is_none() {
-            break;
-        }
         for (from, until) in wal.held(id) {
             for frame in wal.cursor(id, from, until)? {
                 for record in frame?.records() {

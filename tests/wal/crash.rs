@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use landfall::wal::{check, segments};
+use landfall::wal::{AssignReason, Isolation, Options, Record, Run, Stream, Wal, check, segments};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::tool::{Tally, Tool, Write, all, say, scratch, seed};
+use crate::tool::{Tally, Tool, Write, all, say, scratch, seed, value};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -298,4 +298,22 @@ fn random_kills(seed: u64, rounds: u64, memory: bool) -> (Tally, u32) {
     }
     tally.add(tool.audit_by_reading(&tool.promised()));
     (tally, kills)
+}
+
+/// A log in which one stream has a record and the ones before it none yet, as an early kill leaves it.
+#[test]
+fn a_stream_is_read_without_the_ones_before_it() {
+    let directory = scratch(true);
+    let tool = Tool::new(directory.path().join("wal"));
+    let (wal, _) = Wal::open(&tool.log, Options::default()).expect("a log");
+    let stream = Stream { cluster: "example".into(), topic: "events".into(), topic_id: None, partition: 3 };
+    let id = wal.stream(&stream, Isolation::ReadCommitted).expect("a stream");
+    wal.start_run(id, 0, AssignReason::Start).expect("a run");
+    let value = value(3, 0);
+    let record = Record { value: Some(&value), ..Record::default() };
+    wal.wait(wal.append(id, Run::new(&[record], 1)).expect("room")).expect("durable");
+    wal.close().expect("closed");
+    let mut promised = tool.promised();
+    promised.last.insert(3, 0);
+    assert_eq!(tool.audit_by_reading(&promised), Tally { read: 1, ..Tally::default() });
 }
