@@ -61,12 +61,12 @@ fn stream(partition: i32) -> Stream {
     Stream { cluster: "example".into(), topic: "events".into(), topic_id: None, partition }
 }
 
-/// Bytes that anybody can compute again.
+/// Bytes that anybody can compute again; those of another stream or offset differ.
 fn value(partition: i32, offset: i64, len: usize) -> Vec<u8> {
     let mut seed = (partition as u64) << 48 ^ offset as u64 ^ 0x9e37_79b9_7f4a_7c15;
     let word = |seed: &mut u64| {
         *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        *seed >> 32
+        *seed >> 56
     };
     (0..len).map(|_| word(&mut seed) as u8).collect()
 }

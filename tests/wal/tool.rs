@@ -46,7 +46,7 @@ pub fn value(partition: i32, offset: i64) -> Vec<u8> {
     let mut seed = (partition as u64) << 48 ^ offset as u64 ^ 0x9e37_79b9_7f4a_7c15;
     let word = |seed: &mut u64| {
         *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        *seed >> 32
+        *seed >> 56
     };
     (0..RECORD_BYTES).map(|_| word(&mut seed) as u8).collect()
 }
