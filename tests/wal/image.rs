@@ -128,7 +128,9 @@ impl Image {
 
     fn mount(&mut self) -> Result<(), String> {
         let at = self.path.with_file_name("mounted");
-        self.mount = Some(Mount::image(self.kind, &self.path, &at, self.options)?);
+        let mount = Mount::image(self.kind, &self.path, &at, self.options)?;
+        write_by_pages(&mount.at)?;
+        self.mount = Some(mount);
         Ok(())
     }
 
@@ -167,6 +169,17 @@ impl Image {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// A loop device takes a write of several pages for done when the file below it took only some of them: it would lie
+/// about a disk that is full. A request of one page is written or fails.
+fn write_by_pages(at: &Path) -> Result<(), String> {
+    let mounts = std::fs::read_to_string("/proc/mounts").map_err(|error| error.to_string())?;
+    let at = at.display().to_string();
+    let device = mounts.lines().rev().find(|line| line.split(' ').nth(1) == Some(&at));
+    let name = device.and_then(|line| line.split(' ').next()?.strip_prefix("/dev/")).ok_or("no loop device")?;
+    let most = format!("/sys/block/{name}/queue/max_sectors_kb");
+    std::fs::write(&most, "4").map_err(|error| format!("{most}: {error}"))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
