@@ -61,12 +61,12 @@ fn stream(partition: i32) -> Stream {
     Stream { cluster: "example".into(), topic: "events".into(), topic_id: None, partition }
 }
 
-/// Bytes that anybody can compute again.
+/// Bytes that anybody can compute again; those of another stream or offset differ.
 fn value(partition: i32, offset: i64, len: usize) -> Vec<u8> {
     let mut seed = (partition as u64) << 48 ^ offset as u64 ^ 0x9e37_79b9_7f4a_7c15;
     let word = |seed: &mut u64| {
         *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        *seed >> 32
+        *seed >> 56
     };
     (0..len).map(|_| word(&mut seed) as u8).collect()
 }
@@ -123,12 +123,12 @@ fn append(wal: &Wal, partition: i32, wanted: &Wanted) -> Result<(), AnyError> {
 
 fn read(directory: &Path) -> Result<(), AnyError> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let (wal, _) = Wal::open(directory, Options { ballast_bytes: 0, ..Options::default() })?;
-    for partition in 0.. {
+    let (wal, recovery) = Wal::open(directory, Options { ballast_bytes: 0, ..Options::default() })?;
+    // Not all of 0 to n: a writer that was killed early may have begun with any of them.
+    let mut partitions: Vec<i32> = recovery.streams.iter().map(|state| state.stream.partition).collect();
+    partitions.sort_unstable();
+    for partition in partitions {
         let id = wal.stream(&stream(partition), Isolation::ReadCommitted)?;
-        if wal.next_offset(id).is_none() {
-            break;
-        }
         for (from, until) in wal.held(id) {
             for frame in wal.cursor(id, from, until)? {
                 for record in frame?.records() {

@@ -46,8 +46,11 @@ impl SegmentLine {
     }
 }
 
+/// How often a log is looked at again that was written meanwhile.
+const LOOKS: usize = 50;
+
 fn look(volume: &dyn LogVolume, depth: Depth) -> Result<Survey, WalError> {
-    let survey = survey(volume, depth)?;
+    let survey = steady(volume, depth)?;
     if survey.meta.is_none() && survey.damages().is_empty() {
         return Err(WalError::NoLog { directory: volume.display("") });
     }
@@ -56,6 +59,30 @@ fn look(volume: &dyn LogVolume, depth: Depth) -> Result<Survey, WalError> {
 
 fn existing(directory: &Path) -> Result<RealVolume, WalError> {
     RealVolume::existing(directory).map_err(WalError::io("opening", directory.display().to_string()))
+}
+
+/// A survey that does not take for damage what a writer did while it was made: segments that were published or given
+/// back, a tail that had grown when what stands behind it was looked at. What is damaged is found twice in the same way.
+fn steady(volume: &dyn LogVolume, depth: Depth) -> Result<Survey, WalError> {
+    let mut before = survey(volume, depth);
+    for _ in 0..LOOKS {
+        match &before {
+            Ok(found) if found.damages().is_empty() => break,
+            Err(WalError::Format { .. }) => break,
+            _ => {}
+        }
+        let again = survey(volume, depth);
+        let same = match (&before, &again) {
+            (Ok(before), Ok(again)) => before.damages() == again.damages() && before.end.lsn == again.end.lsn,
+            (Err(before), Err(again)) => before.to_string() == again.to_string(),
+            _ => false,
+        };
+        before = again;
+        if same {
+            break;
+        }
+    }
+    before
 }
 
 /// The recovery of the log in a directory, without its effects; every byte is read.
@@ -130,7 +157,11 @@ pub fn frames_on(
     let survey = look(volume, Depth::Full)?;
     for segment in &survey.segments {
         let io = || WalError::io("reading", volume.display(&segment.file));
-        let file = volume.open(&segment.file, false).map_err(io())?;
+        let file = match volume.open(&segment.file, false) {
+            // Given back meanwhile: what it held has landed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(io())?,
+        };
         let mut reader = GroupReader::new(&*file, &segment.header, true).map_err(io())?;
         let mut at = segment.header.base_lsn;
         while at < segment.end_lsn.min(reader.limit()) {

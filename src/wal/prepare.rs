@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use landfall_lake::fault::point;
+
 use super::Core;
 use super::error::Poison;
 use super::format::BLOCK;
@@ -152,16 +154,22 @@ impl Core {
         self.volume.sync_dir()
     }
 
-    fn make_ballast(&self) -> std::io::Result<()> {
-        let there =
-            self.volume.list()?.iter().any(|file| file.name == BALLAST && file.len == self.options.ballast_bytes);
-        if there { Ok(()) } else { self.volume.create(BALLAST, self.options.ballast_bytes).map(drop) }
+    fn make_ballast(&self, segment: u64) -> std::io::Result<()> {
+        let len = self.options.ballast_bytes;
+        if self.volume.list()?.iter().any(|file| file.name == BALLAST && file.len == len) {
+            return Ok(());
+        }
+        // Made and deleted in turn on a full disk, it would take its room from those that it is deleted for.
+        if self.volume.room()? < len.saturating_add(segment) {
+            return Err(full("there is no room for the ballast and a segment".into()));
+        }
+        self.volume.create(BALLAST, len).map(drop)
     }
 
     fn make(&self, ballast: &mut bool, free: Option<&str>, made: u64) -> std::io::Result<Prepared> {
-        let full = |why: String| std::io::Error::new(std::io::ErrorKind::StorageFull, why);
         // The header, the groups, and one block more, so that a sealed file is always shorter than a prepared one.
         let len = self.options.segment_bytes + 3 * BLOCK;
+        point("wal.prepare.before")?;
         if self.catalog.bytes() + self.options.segment_bytes > self.options.max_bytes {
             return Err(full(format!("the log is at its limit of {} bytes", self.options.max_bytes)));
         }
@@ -172,14 +180,16 @@ impl Core {
             // Until it is durably longer than what was sealed in it, the first bytes of a trailer that reach its old
             // end would pass for those of a sealed segment.
             file.sync_all()?;
+            point("wal.prepare.recycled")?;
             return Ok(Prepared { name: name.into(), file, recycled: true });
         }
         if !*ballast {
-            self.make_ballast()?;
+            self.make_ballast(len)?;
             *ballast = true;
         }
         let name = format!("new-{made:04}.tmp");
-        match self.volume.create(&name, len) {
+        let created = self.volume.create(&name, len);
+        match created.and_then(|file| point("wal.prepare.created").map(|()| file)) {
             Ok(file) => Ok(Prepared { name, file, recycled: false }),
             Err(error) => {
                 if is_full(&error) && self.options.ballast_bytes > 0 {
@@ -190,4 +200,8 @@ impl Core {
             }
         }
     }
+}
+
+fn full(why: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::StorageFull, why)
 }

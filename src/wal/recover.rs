@@ -10,7 +10,7 @@ use landfall_sink::{Isolation, Stream};
 
 use super::damage::{Damage, Lost};
 use super::error::WalError;
-use super::format::{FIRST_LSN, META_LEN, Meta};
+use super::format::{BLOCK, FIRST_LSN, GROUP_HEADER, GroupHeader, META_LEN, Meta, segment_flags};
 use super::meta_file::MetaFile;
 use super::options::{Acked, Options, Policy};
 use super::stage::Door;
@@ -68,7 +68,7 @@ pub(super) fn recover(volume: &dyn LogVolume, options: &Options) -> Result<Opene
     let started = Instant::now();
     // A repair must know of all damage before it moves anything.
     let depth = if matches!(options.policy, Policy::Fail) { Depth::Tail } else { Depth::Full };
-    let survey = survey(volume, depth)?;
+    let mut survey = survey(volume, depth)?;
     if !survey.damages().is_empty() && matches!(options.policy, Policy::Fail) {
         return Err(WalError::Damaged(survey.damages().to_vec()));
     }
@@ -81,9 +81,8 @@ pub(super) fn recover(volume: &dyn LogVolume, options: &Options) -> Result<Opene
         (Some(_), closed) => Tail::Clean { closed },
     };
     settle(volume, &survey)?;
-    if let Some(torn) = &survey.torn {
-        cut(volume, &survey, torn)?;
-        let bytes = torn.until_lsn - torn.lsn;
+    if let Some(torn) = survey.torn.clone() {
+        let bytes = cut(volume, &mut survey, &torn, options.group_bytes as u64)?;
         if bytes > 0 {
             tail = Tail::Torn { file: volume.display(&torn.file), lsn: torn.lsn, bytes };
         }
@@ -135,40 +134,60 @@ fn settle(volume: &dyn LogVolume, survey: &Survey) -> Result<(), WalError> {
     file.sync_all().map_err(WalError::io("syncing", volume.display(&last.file)))
 }
 
-/// Cuts what was never proven durable, after a copy of it is.
-fn cut(volume: &dyn LogVolume, survey: &Survey, torn: &Torn) -> Result<(), WalError> {
+/// Cuts what was never proven durable, after a copy of it is. Returns how many bytes that are.
+fn cut(volume: &dyn LogVolume, survey: &mut Survey, torn: &Torn, group: u64) -> Result<u64, WalError> {
     let display = volume.display(&torn.file);
     let io = |op| WalError::io(op, &display);
-    let Some(segment) = survey.segments.iter().find(|segment| segment.file == torn.file) else { return Ok(()) };
+    let Some(segment) = survey.segments.iter().find(|segment| segment.file == torn.file) else { return Ok(0) };
+    // On a full disk these make room, the last one first: nothing is kept in any of them.
+    let mut spare = survey.free.clone();
+    spare.push("reserve".into());
+    spare.extend(survey.scraps.iter().cloned());
     let file = volume.open(&torn.file, true).map_err(io("opening"))?;
-    if torn.until_lsn > torn.lsn {
-        let from = segment.header.file_offset(torn.lsn);
-        let bytes = read_up_to(&*file, from, (torn.until_lsn - torn.lsn) as usize).map_err(io("reading"))?;
-        quarantine(volume, &format!("{}.{:016x}.tail", torn.file, torn.lsn), &bytes)?;
+    let from = segment.header.file_offset(torn.lsn);
+    let mut len = torn.until_lsn - torn.lsn;
+    // Only one group is ever under way. What else stands in a file that was used before is what was retired with it.
+    if segment.header.flags & segment_flags::RECYCLED != 0 {
+        let head = read_up_to(&*file, from, GROUP_HEADER).map_err(io("reading"))?;
+        let written = GroupHeader::decode(&head, &segment.header.uuid).filter(|header| header.lsn == torn.lsn);
+        len = len.min(written.map_or(group + BLOCK, |header| header.total()));
+    }
+    if len > 0 {
+        let bytes = read_up_to(&*file, from, len as usize).map_err(io("reading"))?;
+        // What was reserved behind them makes room for their copy.
+        if file.len().map_err(io("reading"))? > from + len {
+            file.set_len(from + len).map_err(io("cutting"))?;
+        }
+        quarantine(volume, &format!("{}.{:016x}.tail", torn.file, torn.lsn), &bytes, &mut spare)?;
+        survey.free.retain(|file| spare.contains(file));
     }
     fault::point("wal.recover.after_quarantine").map_err(io("recovering"))?;
     file.set_len(torn.cut_to).map_err(io("cutting"))?;
     fault::point("wal.recover.after_cut").map_err(io("recovering"))?;
-    file.sync_all().map_err(io("syncing"))
+    file.sync_all().map_err(io("syncing"))?;
+    Ok(len)
 }
 
-/// Keeps bytes that are taken out of the log. On a full disk the ballast makes room.
-fn quarantine(volume: &dyn LogVolume, name: &str, bytes: &[u8]) -> Result<(), WalError> {
+/// Keeps bytes that are taken out of the log. As long as the disk is full, one file after another of `spare` goes.
+fn quarantine(volume: &dyn LogVolume, name: &str, bytes: &[u8], spare: &mut Vec<String>) -> Result<(), WalError> {
     let (temporary, name) = ("new-quarantine.tmp", format!("quarantine/{name}"));
     let display = volume.display(&name);
     let io = |op| WalError::io(op, &display);
     let keep = || {
         let file = volume.create(temporary, bytes.len() as u64)?;
         file.write_at(&[IoSlice::new(bytes)], 0)?;
-        file.sync_all()
+        file.sync_all()?;
+        volume.rename(temporary, &name)
     };
-    match keep() {
-        Err(error) if super::volume::is_full(&error) => {
-            volume.unlink("reserve").and_then(|()| keep()).map_err(io("quarantining"))?;
+    loop {
+        match keep() {
+            Err(error) if super::volume::is_full(&error) => {
+                let Some(file) = spare.pop() else { return Err(io("quarantining")(error)) };
+                volume.unlink(&file).map_err(WalError::io("deleting", volume.display(&file)))?;
+            }
+            kept => break kept.and_then(|()| volume.sync_dir()).map_err(io("quarantining")),
         }
-        kept => kept.map_err(io("quarantining"))?,
     }
-    volume.rename(temporary, &name).and_then(|()| volume.sync_dir()).map_err(io("quarantining"))
 }
 
 /// Removes what was never published and what an interrupted retirement left.

@@ -83,8 +83,7 @@ impl Committer {
         prepared.file.write_at(&[IoSlice::new(&header.encode())], 0).map_err(failed("writing"))?;
         point("wal.header.after_write").map_err(failed("writing"))?;
         prepared.file.sync_data().map_err(failed("syncing"))?;
-        point("wal.publish.before_rename").map_err(failed("publishing"))?;
-        match volume.rename(&prepared.name, &name) {
+        match point("wal.publish.before_rename").and_then(|()| volume.rename(&prepared.name, &name)) {
             Err(error) if is_full(&error) => return Err(Failed::NoRoom),
             renamed => renamed.map_err(failed("publishing"))?,
         }

@@ -5,18 +5,24 @@
 
 mod allocations;
 mod base;
+mod commands;
+mod crash;
 mod crashes;
 mod dice;
+mod disks;
 mod failures;
 mod flips;
 mod fuzz;
 mod golden;
+mod image;
 mod judge;
 mod ledger;
 mod memory;
 mod mend;
 mod mutants;
+mod power;
 mod rig;
 mod rounds;
 mod rules;
 mod sim;
+mod tool;

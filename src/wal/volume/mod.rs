@@ -35,6 +35,11 @@ pub trait LogVolume: Send + Sync + 'static {
 
     /// Makes every creation, rename and unlink so far durable.
     fn sync_dir(&self) -> io::Result<()>;
+
+    /// Bytes that are free, where the volume knows. Others may take them at any time.
+    fn room(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 pub trait LogFile: Send + Sync + 'static {

@@ -142,6 +142,11 @@ impl LogVolume for RealVolume {
         }
         File::open(&self.path)?.sync_all()
     }
+
+    fn room(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
 }
 
 #[derive(Debug)]
