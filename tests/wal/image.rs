@@ -56,6 +56,11 @@ impl Mount {
     /// Until not one byte more fits.
     pub fn fill(&self) {
         let mut other = File::create(self.other()).expect("a file");
+        // Most of it at once, before the log takes it: what is freed later must be enough to go on with.
+        let stat = rustix::fs::statvfs(&self.at).expect("room");
+        let most = (stat.f_bavail * stat.f_frsize).saturating_sub(64 << 10).max(4096);
+        let _ = rustix::fs::fallocate(&other, rustix::fs::FallocateFlags::KEEP_SIZE, 0, most);
+        let _ = std::io::Seek::seek(&mut other, std::io::SeekFrom::Start(most));
         while other.write_all(&[0x55; 4096]).and_then(|()| other.sync_data()).is_ok() {}
     }
 
