@@ -46,6 +46,11 @@ impl Ledger {
     /// A stream is seen whose next offset was `prev_next` and is `next`.
     pub fn see(&mut self, id: u32, def: &StreamDef, prev_next: i64, next: i64) -> Result<(), String> {
         self.max_id = self.max_id.max(id);
+        // Met in the middle of a run: what the damage before it held of the run is not known, so it is named from the
+        // first offset that there can be.
+        if let Some(open) = self.open.filter(|_| !self.streams.contains_key(&id) && 0 < prev_next && prev_next < next) {
+            self.damages[open].lost.push(Lost { stream: def.stream.clone(), from: 0, until: Some(prev_next) });
+        }
         let known = self.streams.entry(id).or_insert_with(|| Known { def: def.clone(), next: def.first_next });
         let before = known.next;
         let same = known.def.stream == def.stream && known.def.isolation == def.isolation;
@@ -65,6 +70,13 @@ impl Ledger {
         }
         self.settled.insert(id);
         Ok(())
+    }
+
+    /// The last frame was seen that stands in the damage itself. A stream that went on there without a hole may have
+    /// lost what follows; where one has a hole, that was the one frame that is hit.
+    pub fn within(&mut self) {
+        let found = self.open.is_some_and(|open| !self.damages[open].lost.is_empty());
+        if found { self.close(true) } else { self.settled.clear() }
     }
 
     /// Nothing that comes can tell more about the open damage. `all` says that streams which were not seen had

@@ -171,7 +171,10 @@ impl<'a> Walk<'a> {
                 break;
             }
             let resume = behind.headers.iter().find(|header| header.lsn > at && end.is_none_or(|end| header.lsn < end));
-            let until = resume.map_or_else(|| end.unwrap_or(reader.limit()), |header| header.lsn);
+            let most = end.unwrap_or(reader.limit());
+            // A header that is proven says where its group ends; what fails behind it is another damage.
+            let own = bad.header.map(|header| at + header.total()).filter(|own| *own <= most);
+            let until = own.unwrap_or_else(|| resume.map_or(most, |header| header.lsn));
             self.salvage(&bad, &reader, at, until);
             // The group behind one whose header is proven can still be held against it.
             let header = bad.header.filter(|header| at + header.total() == until);
@@ -315,6 +318,9 @@ impl<'a> Walk<'a> {
                 let damage = Damage { lost: self.lost(frame), ..self.new_damage(at, until, bad.why) };
                 self.ledger.named(damage);
             }
+        }
+        if proven.is_none() {
+            self.ledger.within();
         }
     }
 

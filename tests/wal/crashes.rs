@@ -299,7 +299,11 @@ fn an_opening_may_end_at_every_step_and_is_done_again() {
             let ended = Wal::open_on(machine.volume(), Options { recycled: 2, ..crate::rules::options() });
             let whole = ended.as_ref().ok().map(|(_, recovery)| recovery.streams.clone());
             let finished = !machine.is_off();
-            if kill { machine.kill() } else { machine.restart(Survives::any(&mut life.rng)) }
+            if kill {
+                machine.kill()
+            } else {
+                machine.restart(Survives::any(&mut life.rng))
+            }
             drop(ended);
             let say = |what: &str| format!("life {}, step {step}, kill {kill}: {what}", first + lives - 1);
             let again = Wal::open_on(machine.volume(), Options { recycled: 2, ..crate::rules::options() });

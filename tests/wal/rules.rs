@@ -110,8 +110,9 @@ pub fn groups(file: &[u8]) -> Vec<(usize, GroupHeader)> {
     std::iter::from_fn(|| {
         let header = GroupHeader::decode(file.get(at..at + GROUP_HEADER)?, &segment.uuid)?;
         let found = (at, header);
+        let here = header.lsn == segment.base_lsn + at as u64 - 4096;
         at += header.total() as usize;
-        (segment.file_offset(header.lsn) == found.0 as u64).then_some(found)
+        here.then_some(found)
     })
     .collect()
 }
