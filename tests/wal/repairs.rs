@@ -30,7 +30,9 @@ fn log() -> Image {
     let machine = Machine::new(1);
     let (wal, _) = Wal::open_on(machine.volume(), options()).unwrap();
     for from in (0..END).step_by(3) {
-        (0..2).for_each(|partition| drop(fill(&wal, partition, from, from + 3)));
+        for partition in 0..2 {
+            fill(&wal, partition, from, from + 3);
+        }
     }
     wal.close().unwrap();
     machine.image()
