@@ -112,6 +112,13 @@ impl Ledger {
         }
     }
 
+    /// The last frame was seen that stands in the damage itself. A stream that went on there without a hole may have
+    /// lost what follows; where one has a hole, that was the one frame that is hit.
+    pub fn within(&mut self) {
+        let found = self.open.is_some_and(|open| !self.damages[open].lost.is_empty());
+        if found { self.close(true) } else { self.settled.clear() }
+    }
+
     /// Nothing that comes can tell more about the open damage. `all` says that streams which were not seen had
     /// nothing in it (the segment's index has none of them).
     pub fn close(&mut self, all: bool) {

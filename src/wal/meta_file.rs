@@ -32,6 +32,9 @@ impl MetaFile {
     pub fn open(volume: &dyn LogVolume, meta: Meta) -> Result<MetaFile, WalError> {
         let display = volume.display("META");
         let file = volume.open("META", true).map_err(WalError::io("opening", &display))?;
+        // The slot that was chosen may stand in memory only, if its writer was killed: it is durable before the other
+        // one is written over.
+        file.sync_all().map_err(WalError::io("syncing", &display))?;
         Ok(MetaFile { inner: Mutex::new((meta, file)), display })
     }
 

@@ -154,9 +154,10 @@ fn cut(volume: &dyn LogVolume, survey: &mut Survey, torn: &Torn, group: u64) -> 
     }
     if len > 0 {
         let bytes = read_up_to(&*file, from, len as usize).map_err(io("reading"))?;
-        // What was reserved behind them makes room for their copy.
-        if file.len().map_err(io("reading"))? > from + len {
-            file.set_len(from + len).map_err(io("cutting"))?;
+        // What was reserved behind them makes room for their copy. All but one block: a file that ends right behind a
+        // trailer is one whose seal had been synced.
+        if file.len().map_err(io("reading"))? > from + len + BLOCK {
+            file.set_len(from + len + BLOCK).map_err(io("cutting"))?;
         }
         quarantine(volume, &format!("{}.{:016x}.tail", torn.file, torn.lsn), &bytes, &mut spare)?;
         survey.free.retain(|file| spare.contains(file));

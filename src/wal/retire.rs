@@ -52,7 +52,9 @@ impl Core {
         *self.pinned_by.lock().unwrap_or_else(|dead| dead.into_inner()) = pinned_by.clone();
         let bytes = segments[..count].iter().map(|live| live.bytes()).sum();
         drop(segments);
-        self.drop_oldest(count, |_| false)?;
+        if count > 0 {
+            self.drop_oldest(count, |_| false)?;
+        }
         Ok(Retired { segments: count, bytes, pinned_by })
     }
 
@@ -70,7 +72,8 @@ impl Core {
         })
     }
 
-    /// Takes the oldest segments out of the log. `damaged` ones go to the quarantine.
+    /// Takes the oldest segments out of the log, and what is missing below the next one. `damaged` ones go to the
+    /// quarantine.
     pub(super) fn drop_oldest(&self, count: usize, damaged: impl Fn(u64) -> bool) -> Result<(), WalError> {
         if count == 0 {
             return Ok(());

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use landfall::wal::{AssignReason, Floor, Isolation, Options, Recovery, StreamId, Tail, Wal, WalError};
+use landfall::wal::{Acked, AssignReason, Floor, Isolation, Options, Recovery, StreamId, Tail, Wal, WalError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -299,7 +299,11 @@ fn an_opening_may_end_at_every_step_and_is_done_again() {
             let ended = Wal::open_on(machine.volume(), Options { recycled: 2, ..crate::rules::options() });
             let whole = ended.as_ref().ok().map(|(_, recovery)| recovery.streams.clone());
             let finished = !machine.is_off();
-            if kill { machine.kill() } else { machine.restart(Survives::any(&mut life.rng)) }
+            if kill {
+                machine.kill()
+            } else {
+                machine.restart(Survives::any(&mut life.rng))
+            }
             drop(ended);
             let say = |what: &str| format!("life {}, step {step}, kill {kill}: {what}", first + lives - 1);
             let again = Wal::open_on(machine.volume(), Options { recycled: 2, ..crate::rules::options() });
@@ -320,4 +324,47 @@ fn an_opening_may_end_at_every_step_and_is_done_again() {
     }
     println!("ended openings: {lives} lives, {openings} openings");
     assert!(openings > 300);
+}
+
+/// A disk that says that it has synced and has not loses what was acknowledged. Whoever was told is believed.
+#[test]
+fn a_disk_that_lies_is_noticed_by_what_others_were_told() {
+    let first = seed("lying disks");
+    let (mut lost, mut refused, mut whole) = (0, 0, 0);
+    for seed in first..first + if long() { 5000 } else { 300 } {
+        let machine = Machine::new(seed);
+        let (wal, _) = Wal::open_on(machine.volume(), crate::rules::options()).unwrap();
+        crate::rules::fill(&wal, 0, 0, 3);
+        machine.disk().lies = 40;
+        let acked = 3 + (seed % 30) as i64;
+        crate::rules::fill(&wal, 0, 3, acked);
+        machine.restart(Survives::any(&mut StdRng::seed_from_u64(seed)));
+        machine.disk().lies = 0;
+        drop(wal);
+        let told = vec![Acked { stream: stream(0), until: acked }];
+        let (wal, recovery) = match Wal::open_on(machine.volume(), Options { acked: told, ..crate::rules::options() }) {
+            Ok(opened) => opened,
+            Err(WalError::Damaged(_)) => {
+                refused += 1;
+                continue;
+            }
+            Err(error) => panic!("seed {seed}: {error}"),
+        };
+        let there = match read(&wal, 0) {
+            Ok(held) => held == [(0, acked)],
+            // What is sealed is verified when it is read.
+            Err(Fault::Named(WalError::Damaged(_))) => {
+                refused += 1;
+                continue;
+            }
+            Err(fault) => panic!("seed {seed}: {fault:?}"),
+        };
+        let named = recovery.tail_lost.iter().any(|lost| lost.until == Some(acked));
+        assert!(there || named, "seed {seed}: {acked} acknowledged, {recovery:?}");
+        (lost, whole) = (lost + u64::from(named), whole + u64::from(there));
+    }
+    println!(
+        "lying disks: {lost} losses named by the watermark, {refused} called damage, {whole} whole, 0 not noticed"
+    );
+    assert!(lost > 0 && refused > 0 && whole > 0);
 }

@@ -49,6 +49,7 @@ pub struct Ledger {
 
 /// What stood where the ledger says otherwise.
 #[derive(Debug)]
+#[allow(dead_code, reason = "they are printed")]
 pub enum Fault {
     Lost(String),
     Invented(String),

@@ -14,7 +14,7 @@ const CAUGHT: [(&str, &str); 14] = [
     ("wal_refuse_on_later_group", "rules::a_later_group_proves_only_what_it_says_was_synced"),
     ("wal_go_on_after_error", "rules::nothing_is_acknowledged_after_a_write_that_failed"),
     ("wal_rotate_without_seal", "rules::a_segment_ends_with_its_seal_before_the_next_one_begins"),
-    ("wal_no_lsn_check", "rules::a_group_in_the_place_of_another_is_not_read"),
+    ("wal_no_lsn_check", "rules::a_recycled_file_does_not_bring_back_what_it_held"),
     ("wal_reuse_segment", "rules::nobody_writes_the_file_of_an_earlier_opening"),
     ("wal_unlink_before_floor", "rules::the_floor_is_durable_before_a_segment_goes"),
     ("wal_leave_waiters", "rules::who_waits_is_woken_when_the_log_stops"),

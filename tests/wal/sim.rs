@@ -95,7 +95,7 @@ impl Machine {
 
     fn wait_while_held(&self) {
         let held = self.held.0.lock().unwrap();
-        drop(self.held.1.wait_timeout_while(held, Duration::from_secs(60), |held| *held).unwrap());
+        drop(self.held.1.wait_timeout_while(held, Duration::from_secs(5), |held| *held).unwrap());
     }
 
     /// How often something was asked of files with such a name.

@@ -29,8 +29,6 @@ pub enum How {
     Full,
     /// A sync fails and what it should have written counts as clean: the next one says that all is well.
     Drop,
-    /// A sync says that all is well and does nothing.
-    Lie,
 }
 
 /// The `skip + 1`-th operation of a kind on files whose name contains `file`, and `times - 1` after it.
@@ -167,7 +165,6 @@ impl Disk {
             Some(How::Full) => Err((false, io::Error::from_raw_os_error(28))),
             Some(How::Eio) => Err((self.rng.random_bool(0.5), io::Error::from_raw_os_error(5))),
             Some(How::Drop) => Err((false, io::Error::from_raw_os_error(5))),
-            Some(How::Lie) => Ok(false),
             None if sync && self.lies > 0 => Ok(self.rng.random_range(0..100) >= self.lies),
             None => Ok(true),
         }
