@@ -26,6 +26,7 @@ pub mod rebuild;
 pub mod status;
 pub mod supervisor;
 pub mod verify;
+pub mod wal;
 
 pub use batch::Batch;
 pub use landfall::{Builder, Landfall, LandfallError};

@@ -5,6 +5,7 @@ use landfall_sink::SinkError;
 
 use super::{Exit, Failure};
 use crate::checkpoint::StoreError;
+use crate::wal::WalError;
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
@@ -40,6 +41,24 @@ impl From<SinkError> for Failure {
                 Failure::new(Exit::Owned, &error).way_out("another owner took the lake over; end this one for good")
             }
             SinkError::Conflict(_) | SinkError::Refused(_) => Failure::new(Exit::Failure, &error),
+        }
+    }
+}
+
+impl From<WalError> for Failure {
+    fn from(error: WalError) -> Failure {
+        match &error {
+            WalError::NoLog { .. } => {
+                Failure::new(Exit::Failure, &error).way_out("name the directory in which the log's META lies")
+            }
+            WalError::Format { .. } => {
+                Failure::new(Exit::Failure, &error).way_out("use the landfall that wrote it, or a newer one")
+            }
+            WalError::Damaged(_) => Failure::new(Exit::Damage, &error),
+            WalError::Locked { .. } => Failure::new(Exit::Owned, &error).way_out("stop that process"),
+            WalError::Io { .. } | WalError::Poisoned(_) => Failure::new(Exit::Io, &error)
+                .way_out("see that the log's directory is the right one, and that its disk can be read"),
+            _ => Failure::new(Exit::Failure, &error),
         }
     }
 }

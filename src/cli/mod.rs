@@ -24,6 +24,7 @@ mod target;
 mod tests;
 pub mod verify;
 mod view;
+pub mod wal;
 
 use std::io;
 use std::process::ExitCode;
@@ -77,7 +78,7 @@ Exit codes:
    0  done, or stopped cleanly
    1  failure
    2  the command line is wrong
-  65  verify found holes, overlaps or damage
+  65  verify found holes, overlaps or damage; wal check found damage
   69  Kafka or the store cannot be reached
   73  another process or store owns the lake
   74  reading or writing a disk failed
@@ -136,6 +137,7 @@ pub enum Command {
     Rebuild(rebuild::RebuildArgs),
     Offsets(offsets::OffsetsArgs),
     Resolve(resolve::ResolveArgs),
+    Wal(wal::WalArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -160,6 +162,7 @@ impl Command {
             Command::Rebuild(args) => rebuild::run(args, console),
             Command::Offsets(args) => offsets::run(args, console),
             Command::Resolve(args) => resolve::run(args, console),
+            Command::Wal(args) => wal::run(args, console),
             Command::Completions(args) => completions::run(args, console),
         }
     }

@@ -58,6 +58,9 @@ fn commands_are_read_as_documented() {
         "landfall verify --kafka l.toml",
         "landfall offsets l.toml",
         "landfall completions bash",
+        "landfall wal ls ./wal --output json",
+        "landfall wal cat ./wal --topic t --partition 3 --from 5 --until 9",
+        "landfall wal check ./wal",
     ] {
         assert!(parse(line).is_ok(), "{line}");
     }
@@ -75,6 +78,8 @@ fn a_wrong_command_line_is_a_usage_error() {
         "landfall demo --for ever",
         "landfall land x",
         "landfall migrate x",
+        "landfall wal",
+        "landfall wal check",
     ] {
         let error = parse(line).unwrap_err();
         assert!(error.use_stderr(), "{line}");
@@ -121,6 +126,9 @@ fn the_documents_show_the_real_shapes() {
     documented(&document, "rebuild", &rebuild::sample());
     documented(&document, "offsets", &offsets::sample());
     documented(&document, "resolve", &resolve::sample());
+    documented(&document, "wal ls", &wal::ls_sample());
+    documented(&document, "wal check", &wal::check_sample());
+    section(&document, "landfall wal cat");
     section(&document, "landfall completions");
     for exit in
         [Exit::Done, Exit::Failure, Exit::Usage, Exit::Damage, Exit::Unreachable, Exit::Owned, Exit::Io, Exit::Config]

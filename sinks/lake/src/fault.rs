@@ -2,7 +2,7 @@
 //! Compiled to nothing in release builds.
 //!
 //! `LANDFALL_FAILPOINT=name[:n]=action` arms one place: at its n-th visit (default 1) the process is
-//! killed (`kill`), stopped (`stop`) or told to fail (`fail`). `LANDFALL_SABOTAGE=name` breaks one rule of
+//! killed (`kill`), stopped (`stop`), told to fail (`fail`) or that the disk is full (`full`). `LANDFALL_SABOTAGE=name` breaks one rule of
 //! the protocol, so that the tests can show that they would notice.
 
 /// Every place of this crate, in the order in which a publication passes them. `lake.*` are passed by files
@@ -69,6 +69,7 @@ pub fn point(name: &str) -> std::io::Result<()> {
     match armed.action.as_str() {
         "stop" => drop(rustix::process::kill_process(pid, rustix::process::Signal::STOP)),
         "fail" => return Err(std::io::Error::other(format!("failpoint {name}"))),
+        "full" => return Err(rustix::io::Errno::NOSPC.into()),
         _ => drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL)),
     }
     Ok(())

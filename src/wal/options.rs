@@ -1,0 +1,104 @@
+//! What a log may be told.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use landfall_sink::Stream;
+
+use super::run::Run;
+
+/// Sizes and habits of a log. Every one of them may change from one opening to the next.
+#[derive(Debug)]
+pub struct Options {
+    /// Bytes of a segment's groups. Default 128 MiB.
+    pub segment_bytes: u64,
+    /// Bytes of one write and one fdatasync, unless a single run is longer; at most half a segment. Default 1 MiB.
+    pub group_bytes: usize,
+    /// Bytes that were appended and are not durable yet; whoever appends more waits. Default 16 MiB.
+    pub staging_bytes: usize,
+    /// The longest run. Default 32 MiB, and at most half a segment.
+    pub run_bytes: usize,
+    /// The whole log. At the limit appends wait until segments are retired; nothing is ever deleted to get below it.
+    /// Default 64 GiB.
+    pub max_bytes: u64,
+    /// A file that is there only to be deleted when the disk is full, so that commits which free space can be made.
+    /// Default 64 MiB; 0: none.
+    pub ballast_bytes: u64,
+    /// How many retired segments are kept to be written again. Default 4.
+    pub recycled: usize,
+    /// How long after the last group an empty one proves it durable. Default 50 ms.
+    pub heartbeat: Duration,
+    /// A sync that takes longer is reported. Default 1 s.
+    pub slow_sync: Duration,
+    /// What to do about damage in what had been durable.
+    pub policy: Policy,
+    /// What the source was told is safe here: commits whose metadata name this log, plans that name it.
+    pub acked: Vec<Acked>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            segment_bytes: 128 << 20,
+            group_bytes: 1 << 20,
+            staging_bytes: 16 << 20,
+            run_bytes: 32 << 20,
+            max_bytes: 64 << 30,
+            ballast_bytes: 64 << 20,
+            recycled: 4,
+            heartbeat: Duration::from_millis(50),
+            slow_sync: Duration::from_secs(1),
+            policy: Policy::Fail,
+            acked: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// The longest frame that fits with its definition and the seal into half a segment.
+    pub(super) fn max_frame(&self) -> usize {
+        self.run_bytes.min((self.segment_bytes / 2) as usize)
+    }
+
+    /// Frames that are gathered into one group: a segment must have room for them, whatever was asked for.
+    pub(super) fn max_gathered(&self) -> usize {
+        self.group_bytes.min((self.segment_bytes / 2) as usize)
+    }
+}
+
+/// An offset of a stream up to which somebody was told that this log has everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acked {
+    pub stream: Stream,
+    pub until: i64,
+}
+
+/// What to do about damage in what had been durable.
+#[derive(Default)]
+pub enum Policy {
+    /// Do not open, name the damage, change nothing.
+    #[default]
+    Fail,
+    /// Take the lost offsets from their source again; what it no longer has fails the opening.
+    Refetch(Box<dyn Refetch>),
+    /// Take what the source still has, if there is one, and give up the rest, with a note in the log.
+    Salvage(Option<Box<dyn Refetch>>),
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Policy::Fail => "Fail",
+            Policy::Refetch(_) => "Refetch",
+            Policy::Salvage(_) => "Salvage",
+        })
+    }
+}
+
+/// The source of a log, asked for offsets again.
+pub trait Refetch: Send + Sync {
+    /// The runs of `[from, until)`, in order and without overlap; `until` is `None` where it is not known how far the
+    /// log went. Fewer where the source no longer has them.
+    fn refetch(&mut self, stream: &Stream, from: i64, until: Option<i64>) -> io::Result<Vec<Run>>;
+}

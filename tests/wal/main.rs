@@ -1,0 +1,30 @@
+//! What the write-ahead log promises, shown.
+
+// A test's helper fails as a test does.
+#![allow(clippy::unwrap_used)]
+
+mod allocations;
+mod base;
+mod commands;
+mod crash;
+mod crashes;
+mod dice;
+mod disks;
+mod failures;
+mod flips;
+mod fuzz;
+mod golden;
+mod image;
+mod judge;
+mod ledger;
+mod memory;
+mod mend;
+mod mutants;
+mod power;
+mod repairs;
+mod rig;
+mod rounds;
+mod rules;
+mod sim;
+mod small_model;
+mod tool;
