@@ -82,10 +82,7 @@ fn write(directory: &Path, wanted: &Wanted) -> Result<(), AnyError> {
         let wal = &wal;
         let write = |partition| move || append(wal, partition, wanted).map_err(|error| error.to_string());
         let writers: Vec<_> = (0..wanted.streams).map(|partition| scope.spawn(write(partition))).collect();
-        writers
-            .into_iter()
-            .map(|writer| writer.join().unwrap_or_else(|_| Err("a writer panicked".into())))
-            .collect::<Result<(), String>>()
+        writers.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|_| Err("a writer panicked".into())))
     })?;
     Ok(wal.close()?)
 }

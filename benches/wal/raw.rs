@@ -16,7 +16,7 @@ pub const FILES: usize = 3;
 
 pub fn write(dir: &Path, bytes: usize, seconds: u64) -> anyhow::Result<Measure> {
     let files = (0..FILES).map(|number| prepared(dir, number)).collect::<anyhow::Result<Vec<_>>>()?;
-    let buffer: Vec<u8> = (0..bytes).map(|at| (at * 31 >> 3) as u8).collect();
+    let buffer: Vec<u8> = (0..bytes).map(|at| ((at * 31) >> 3) as u8).collect();
     let (mut taken, mut at, mut file) = (Vec::new(), 0, 0);
     let (started, cpu) = (Instant::now(), cpu_seconds());
     while started.elapsed() < Duration::from_secs(seconds) {

@@ -157,6 +157,13 @@ fn a_later_leader_while_it_runs(broker: &Broker) {
 /// follows, so that a log which is cut meanwhile is noticed.
 #[test]
 fn the_pieces_of_a_backlog_know_the_epoch_before_them() {
+    // Whether a backlog is shared depends on who is idle: on a busy machine it takes more than one try.
+    let shared = (0..10).any(|_| a_shared_backlog_that_is_killed());
+    assert!(shared, "no backlog was shared");
+}
+
+/// False where nothing was planned ahead of the rows.
+fn a_shared_backlog_that_is_killed() -> bool {
     let mut scene = Scene::new("pieces", 1);
     scene.fill(20_000);
     scene.landfall.configure(&scene.settings().max_records(1000));
@@ -167,9 +174,12 @@ fn the_pieces_of_a_backlog_know_the_epoch_before_them() {
     drop(store);
     let landed_before = |from: i64| from > 0 && record.is_committed(Span::new(from - 1, from));
     let pieces = record.planned.iter().filter(|plan| plan.until_epoch.is_none()).count();
-    assert!(pieces > 0, "the backlog was not shared: {record:?}");
+    if pieces == 0 {
+        return false;
+    }
     let blind = record.planned.iter().find(|plan| landed_before(plan.from) && plan.lineage().is_none());
     assert_eq!(blind, None, "{record:?}");
     assert!(record.planned.iter().any(|plan| landed_before(plan.from)), "{record:?}");
     scene.finish(&scene.settings());
+    true
 }

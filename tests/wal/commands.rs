@@ -191,8 +191,8 @@ fn a_log_in_use_is_looked_at() {
         let found = landfall::wal::check(&tool.log).expect("a log that is in use");
         assert!(found.damages.is_empty(), "look {looks}: {:?}", found.damages);
         assert!(!landfall::wal::segments(&tool.log).expect("a log that is in use").is_empty());
-        landfall::wal::frames(&tool.log, |_, _, records| {
-            records.map(|record| record.map(drop)).collect::<Result<_, _>>().map_err(std::io::Error::other)
+        landfall::wal::frames(&tool.log, |_, _, mut records| {
+            records.try_for_each(|record| record.map(drop)).map_err(std::io::Error::other)
         })
         .expect("a log that is in use");
         looks += 1;

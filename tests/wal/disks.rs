@@ -15,7 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A disk that promised more room than it has, so that an fsync fails for good, after which the next one would succeed.
 fn thin() -> Option<Image> {
-    let mkfs = ["-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", "-J", "size=4"];
+    // Blocks of a page: smaller ones make requests that straddle two pages of the file below the loop device, which takes
+    // them for done when only the first of the two was stored.
+    let mkfs = ["-b", "4096", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", "-J", "size=4"];
     Image::on(Kind::Ext4, 12 << 20, 128 << 20, &mkfs, ",nodiscard")
 }
 
@@ -73,13 +75,9 @@ fn fsync_fails(image: &mut Image) -> i64 {
     image.resize_memory(256 << 20);
     image.mount_again();
     let (wal, recovery) = Wal::open(&directory, options()).expect("a log");
-    let mut missing = 0;
     for (partition, acked) in acked.iter().enumerate() {
         let read = read_all(&wal, partition as i32);
-        // A loop device on a file that runs full has been seen to call a write done of which only a part was stored, so
-        // the last group before the error may be gone: that is the disk's lie. It is told, and must stay the last one.
-        assert!(read.len() as i64 + 5 >= *acked, "orders/{partition}: {acked} acknowledged, {} read", read.len());
-        missing += (*acked - read.len() as i64).max(0);
+        assert!(read.len() as i64 >= *acked, "orders/{partition}: {acked} acknowledged, {} read", read.len());
         assert_eq!(read, (0..read.len() as i64).collect::<Vec<_>>());
         let id = open_stream(&wal, partition as i32);
         let next = wal.next_offset(id).expect("a run");
@@ -87,16 +85,13 @@ fn fsync_fails(image: &mut Image) -> i64 {
     }
     wal.close().expect("closed");
     let total = acked.iter().sum();
-    say(&format!(
-        "wal fsync failed: {total} acked before it, {missing} of them lost by the disk; {poison}; then {:?}",
-        recovery.tail
-    ));
+    say(&format!("wal fsync failed: {total} acked before it, 0 lost; {poison}; then {:?}", recovery.tail));
     total
 }
 
 #[test]
 fn nothing_is_acknowledged_after_a_failed_fsync() {
-    for _ in 0..if all() { 8 } else { 1 } {
+    for _ in 0..if all() { 40 } else { 2 } {
         let Some(mut image) = thin() else { return };
         assert!(fsync_fails(&mut image) > 0, "nothing was acknowledged before the disk failed");
     }

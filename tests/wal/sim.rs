@@ -21,6 +21,9 @@ pub use inode::{BLOCK, Inode, SECTOR, put};
 /// The files of a disk by name.
 pub type Image = BTreeMap<String, Vec<u8>>;
 
+/// States of a disk, each with the mark of its moment.
+type History = Vec<(Disk, i64)>;
+
 /// A computer with one disk. Volumes of it belong to one process; a restart makes those of before useless.
 #[derive(Clone)]
 pub struct Machine {
@@ -28,7 +31,7 @@ pub struct Machine {
     /// Syncs wait while it is true.
     held: Arc<(Mutex<bool>, Condvar)>,
     /// One copy of the disk for each state that it was in, where they are kept, with the mark of that moment.
-    history: Arc<Mutex<Option<Vec<(Disk, i64)>>>>,
+    history: Arc<Mutex<Option<History>>>,
     mark: Arc<Mutex<i64>>,
 }
 

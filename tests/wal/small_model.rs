@@ -51,10 +51,12 @@ fn history(recycled: usize, runs: &[i64]) -> (Vec<(Disk, i64)>, Ledger, i64) {
 }
 
 /// Something that a cut may leave undone: sectors of a file.
-type Unit = (usize, Vec<(usize, [u8; SECTOR])>);
+/// A sector that was written, and where.
+type Written = (usize, [u8; SECTOR]);
+type Unit = (usize, Vec<Written>);
 
 fn units(disk: &Disk) -> Vec<Unit> {
-    let mut blocks: BTreeMap<(usize, usize), Vec<(usize, [u8; SECTOR])>> = BTreeMap::new();
+    let mut blocks: BTreeMap<(usize, usize), Vec<Written>> = BTreeMap::new();
     for (inode, file) in disk.inodes.iter().enumerate() {
         for (sector, versions) in &file.unsynced {
             let last = versions[versions.len() - 1];

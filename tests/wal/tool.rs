@@ -271,7 +271,7 @@ impl Tool {
     fn settle(&self, audit: Audit<'_>) -> Tally {
         let mut ledger = self.ledger.lock().expect("the ledger");
         let (last, tally) = audit.end(&ledger);
-        for line in ledger.disorder.drain(..) {
+        if let Some(line) = ledger.disorder.pop() {
             panic!("{line}");
         }
         ledger.acked = 0;
@@ -396,7 +396,9 @@ impl Writing {
     fn end(&mut self) -> Ended {
         let status = self.child.wait().expect("the child");
         let join = "a thread that reads a pipe";
-        self.acks.take().map(|acks| acks.join().expect(join));
+        if let Some(acks) = self.acks.take() {
+            acks.join().expect(join);
+        }
         let errors = self.errors.take().map(|errors| errors.join().expect(join)).unwrap_or_default();
         Ended { status, errors }
     }

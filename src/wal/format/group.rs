@@ -72,7 +72,7 @@ impl GroupHeader {
             flags: u32_at(bytes, 60),
         };
         let near = [header.lsn, header.incarnation, header.seq].iter().all(|number| *number < FAR);
-        (near && header.chain() == u32_at(bytes, 56) && header.body_len % 8 == 0).then_some(header)
+        (near && header.chain() == u32_at(bytes, 56) && header.body_len.is_multiple_of(8)).then_some(header)
     }
 
     /// What the next group's `prev_chain` must be.

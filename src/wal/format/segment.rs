@@ -26,7 +26,7 @@ impl SegmentName {
         let mut parts = name.strip_suffix(".wal")?.splitn(3, '-');
         let (_lane, seq, base) = (parts.next()?, parts.next()?, parts.next()?);
         let parsed = SegmentName { seq: seq.parse().ok()?, base_lsn: u64::from_str_radix(base, 16).ok()? };
-        let sane = (1..FAR).contains(&parsed.seq) && parsed.base_lsn < FAR && parsed.base_lsn % BLOCK == 0;
+        let sane = (1..FAR).contains(&parsed.seq) && parsed.base_lsn < FAR && parsed.base_lsn.is_multiple_of(BLOCK);
         (sane && parsed.to_string() == name).then_some(parsed)
     }
 }
@@ -118,7 +118,7 @@ impl SegmentHeader {
         };
         let known = u32_at(block, 12) == BLOCK as u32 && u32_at(block, 68) == 0 && u32_at(block, 100) == 1;
         let near = [header.incarnation, header.base_lsn, header.prev_end_lsn, header.capacity].iter().all(|n| *n < FAR);
-        if !known || !near || header.base_lsn % BLOCK != 0 || !(1..FAR).contains(&header.seq) {
+        if !known || !near || !header.base_lsn.is_multiple_of(BLOCK) || !(1..FAR).contains(&header.seq) {
             return Err(FormatError::damaged(
                 WHAT,
                 "its lane, block size, checksum kind, number or address is none of this release",
@@ -179,6 +179,7 @@ impl Trailer {
         let ordered =
             header.base_lsn <= trailer.seal_lsn && trailer.seal_lsn < trailer.end_lsn && trailer.end_lsn < 1 << 63;
         let ours = trailer.seq == header.seq && array_at::<16>(block, 64) == header.uuid;
-        (ours && ordered && trailer.end_lsn % BLOCK == 0 && trailer.seal_lsn % BLOCK == 0).then_some(trailer)
+        (ours && ordered && trailer.end_lsn.is_multiple_of(BLOCK) && trailer.seal_lsn.is_multiple_of(BLOCK))
+            .then_some(trailer)
     }
 }

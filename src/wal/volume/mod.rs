@@ -42,6 +42,8 @@ pub trait LogVolume: Send + Sync + 'static {
     }
 }
 
+// Nobody asks whether a file is empty.
+#[allow(clippy::len_without_is_empty)]
 pub trait LogFile: Send + Sync + 'static {
     /// Writes all of it or fails; after a failure nobody knows what stands there.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
