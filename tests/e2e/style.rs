@@ -88,7 +88,9 @@ fn heavy_dependencies_have_one_door() {
                 "src/demo",
                 "src/status",
                 "src/main.rs",
+                "src/wal/volume",
                 "tests",
+                "benches",
             ],
         ),
     ];
