@@ -115,9 +115,10 @@ impl Committer {
         let Some(active) = &mut self.active else { return Ok(defined) };
         for frame in frames.iter().filter(|frame| frame.header.stream_id != 0) {
             let id = frame.header.stream_id;
-            let Some(door) = core.stage.door(super::StreamId(id)).filter(|_| !active.defs.contains_key(&id)) else {
+            if active.defs.contains_key(&id) {
                 continue;
-            };
+            }
+            let Some(door) = core.stage.door(super::StreamId(id)) else { continue };
             // Copies say nothing about how far the stream is: that is what was written last.
             let written = self.next.get(&id).copied();
             let first_next =

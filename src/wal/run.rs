@@ -27,9 +27,8 @@ impl Run {
             .sum();
         let mut frame = Vec::with_capacity(aligned(FRAME_HEADER + size));
         frame.resize(FRAME_HEADER, 0);
-        let mut scratch = Vec::new();
         for record in records {
-            encode_record(&mut frame, &mut scratch, record, base, min);
+            encode_record(&mut frame, record, base, min);
         }
         let last = records.last().map_or(base - 1, |record| record.offset);
         let rising = records.windows(2).all(|pair| pair[0].offset < pair[1].offset);

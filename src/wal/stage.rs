@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -18,6 +18,9 @@ use landfall_sink::{Isolation, Stream};
 use super::error::{AppendError, Poison};
 use super::format::{AssignReason, FRAME_HEADER, FrameHeader, FrameType, StreamDef, Uuid};
 use super::run::Run;
+
+/// How long the committer stays awake for a lone appender.
+const AWAKE: Duration = Duration::from_micros(60);
 
 /// A stream of an open log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +85,8 @@ pub struct Stage {
     done: Mutex<Done>,
     woken: Condvar,
     durable: AtomicU64,
+    /// Whether frames are queued, for those who look without the lock.
+    pending: AtomicBool,
     last_sync_us: AtomicU64,
 }
 
@@ -124,6 +129,7 @@ impl Stage {
             done: Mutex::default(),
             woken: Condvar::new(),
             durable: AtomicU64::new(0),
+            pending: AtomicBool::new(false),
             last_sync_us: AtomicU64::new(0),
         }
     }
@@ -228,6 +234,7 @@ impl Stage {
         state.next_ticket += 1;
         state.queued_bytes += frame.len();
         state.queue.push_back(Staged { header, frame, repair });
+        self.pending.store(true, Ordering::Release);
         if state.queue.len() >= state.wanted || state.queued_bytes >= self.group {
             self.work.notify_one();
         }
@@ -236,9 +243,9 @@ impl Stage {
 
     /// The next group's frames, all of one kind; waits for them. `idle_after` is how long.
     pub fn take(&self, idle_after: Option<Duration>, woken: usize) -> Work {
+        self.release();
+        self.linger(woken);
         let mut state = enter(&self.state);
-        state.in_flight = 0;
-        self.room.notify_all();
         state = self.gather(state, woken);
         let started = Instant::now();
         loop {
@@ -269,6 +276,28 @@ impl Stage {
         state.queued_bytes -= bytes;
         state.in_flight = bytes;
         Work::Frames(frames)
+    }
+
+    /// What was in flight is done with. Who waits for room is woken when there is some to speak of: woken for every
+    /// group, appenders would take the processor from the committer.
+    fn release(&self) {
+        let mut state = enter(&self.state);
+        state.in_flight = 0;
+        self.pending.store(!state.queue.is_empty(), Ordering::Release);
+        let roomy = state.queued_bytes <= self.limit - self.limit / 4;
+        drop(state);
+        if roomy {
+            self.room.notify_all();
+        }
+    }
+
+    /// A lone appender that was just told is back within microseconds: waking up for it would take as long as half a
+    /// sync, so the committer stays awake for a moment.
+    fn linger(&self, woken: usize) {
+        let started = Instant::now();
+        while woken == 1 && !self.pending.load(Ordering::Acquire) && started.elapsed() < AWAKE {
+            std::thread::yield_now();
+        }
     }
 
     /// Those who were just told that their append is durable are about to append again: one sync for all of them is

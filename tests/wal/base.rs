@@ -116,7 +116,7 @@ pub fn run(partition: i32, offsets: &[i64], next: i64, most: usize) -> Run {
 
 pub fn digest(record: &Record<'_>) -> u32 {
     let mut bytes = Vec::new();
-    encode_record(&mut bytes, &mut Vec::new(), record, 0, 0);
+    encode_record(&mut bytes, record, 0, 0);
     crc32c::crc32c(&bytes)
 }
 

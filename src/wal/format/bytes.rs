@@ -101,6 +101,12 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// How many bytes [`put_varint`] writes.
+pub fn varint_len(value: i64) -> usize {
+    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    (64 - (zigzag | 1).leading_zeros() as usize).div_ceil(7)
+}
+
 pub fn put_varint(into: &mut Vec<u8>, value: i64) {
     let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
     while zigzag >= 0x80 {

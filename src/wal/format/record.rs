@@ -4,7 +4,7 @@
 //! 0 and 1 of the attributes hold the timestamp's type.
 
 use super::FormatError;
-use super::bytes::{Fields, put_varint};
+use super::bytes::{Fields, put_varint, varint_len};
 
 /// What a record's timestamp says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,28 +36,41 @@ pub struct Record<'a> {
 }
 
 /// Appends a record to a payload. Offset and timestamp are relative to those of the frame.
-pub fn encode_record(into: &mut Vec<u8>, scratch: &mut Vec<u8>, record: &Record<'_>, base_offset: i64, base_ms: i64) {
-    scratch.clear();
-    scratch.push(match record.timestamp_type {
+pub fn encode_record(into: &mut Vec<u8>, record: &Record<'_>, base_offset: i64, base_ms: i64) {
+    let delta_ms = record.timestamp_ms.wrapping_sub(base_ms);
+    let delta_offset = record.offset.wrapping_sub(base_offset);
+    // The length comes first, so it is computed, and each byte is copied once.
+    let bytes = |bytes: Option<&[u8]>| prefixed(bytes.map_or(0, |bytes| bytes.len() as i64 + 1), bytes);
+    let header = |header: &Header<'_>| {
+        prefixed(header.key.len() as i64, Some(header.key.as_bytes()))
+            + prefixed(header.value.map_or(-1, |value| value.len() as i64), header.value)
+    };
+    let headers = varint_len(record.headers.len() as i64) + record.headers.iter().map(header).sum::<usize>();
+    let len = 1 + varint_len(delta_ms) + varint_len(delta_offset) + bytes(record.key) + bytes(record.value) + headers;
+    put_varint(into, len as i64);
+    into.push(match record.timestamp_type {
         TimestampType::Create => 0,
         TimestampType::Append => 1,
         TimestampType::None => 2,
     });
-    put_varint(scratch, record.timestamp_ms.wrapping_sub(base_ms));
-    put_varint(scratch, record.offset.wrapping_sub(base_offset));
+    put_varint(into, delta_ms);
+    put_varint(into, delta_offset);
     for bytes in [record.key, record.value] {
-        put_varint(scratch, bytes.map_or(0, |bytes| bytes.len() as i64 + 1));
-        scratch.extend_from_slice(bytes.unwrap_or_default());
+        put_varint(into, bytes.map_or(0, |bytes| bytes.len() as i64 + 1));
+        into.extend_from_slice(bytes.unwrap_or_default());
     }
-    put_varint(scratch, record.headers.len() as i64);
+    put_varint(into, record.headers.len() as i64);
     for header in &record.headers {
-        put_varint(scratch, header.key.len() as i64);
-        scratch.extend_from_slice(header.key.as_bytes());
-        put_varint(scratch, header.value.map_or(-1, |value| value.len() as i64));
-        scratch.extend_from_slice(header.value.unwrap_or_default());
+        put_varint(into, header.key.len() as i64);
+        into.extend_from_slice(header.key.as_bytes());
+        put_varint(into, header.value.map_or(-1, |value| value.len() as i64));
+        into.extend_from_slice(header.value.unwrap_or_default());
     }
-    put_varint(into, scratch.len() as i64);
-    into.extend_from_slice(scratch);
+}
+
+/// How long bytes are behind a length that is written as `len`.
+fn prefixed(len: i64, bytes: Option<&[u8]>) -> usize {
+    varint_len(len) + bytes.map_or(0, <[u8]>::len)
 }
 
 const WHAT: &str = "a record";

@@ -32,8 +32,8 @@ proptest! {
         let headers = headers.iter().map(|(key, value)| Header { key, value: value.as_deref() }).collect();
         let record = Record { offset, timestamp_ms: ms, timestamp_type: TimestampType::Append, key: key.as_deref(), value: value.as_deref(), headers };
         let mut payload = Vec::new();
-        encode_record(&mut payload, &mut Vec::new(), &record, base, base_ms);
-        encode_record(&mut payload, &mut Vec::new(), &record, base, base_ms);
+        encode_record(&mut payload, &record, base, base_ms);
+        encode_record(&mut payload, &record, base, base_ms);
         let read: Vec<_> = Records::new(&payload, 2, base, base_ms).collect::<Result<_, _>>().unwrap();
         prop_assert_eq!(read, vec![record.clone(), record]);
     }
