@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use landfall::wal::{AssignReason, Floor, Isolation, Options, Record, Run, Stream, StreamId, Wal};
 
-use crate::raw::{FILE, FILES};
 use crate::{Measure, cpu_seconds, percentile};
+
+const SEGMENT: u64 = 128 << 20;
+const RECYCLED: usize = 3;
 
 fn stream(partition: i32) -> Stream {
     Stream { cluster: "bench".into(), topic: "events".into(), topic_id: None, partition }
@@ -16,17 +18,31 @@ fn stream(partition: i32) -> Stream {
 
 /// A log with `streams` streams, whose recycled files have all been written once.
 fn steady(dir: &Path, streams: i32, group: usize) -> anyhow::Result<(Wal, Vec<StreamId>)> {
-    let options =
-        Options { segment_bytes: FILE, group_bytes: group, recycled: FILES, ballast_bytes: 0, ..Options::default() };
+    let options = Options {
+        segment_bytes: SEGMENT,
+        group_bytes: group,
+        staging_bytes: 2 * group.max(1 << 20),
+        recycled: RECYCLED,
+        ballast_bytes: 0,
+        ..Options::default()
+    };
     let (wal, _) = Wal::open(&dir.join("log"), options)?;
     let ids = (0..streams).map(|partition| open_stream(&wal, partition)).collect::<anyhow::Result<Vec<_>>>()?;
     let value = vec![7; 512 << 10];
-    while wal.metrics().segments <= FILES as u64 {
+    while wal.metrics().segments <= RECYCLED as u64 {
         let ticket = append(&wal, ids[0], &value)?;
         wal.wait(ticket)?;
     }
     retire(&wal, &ids)?;
     Ok((wal, ids))
+}
+
+/// Leaves a log whose recycled files have all been written.
+pub fn settle(dir: &Path) -> anyhow::Result<()> {
+    if !dir.join("log").exists() {
+        steady(dir, 2, 1 << 20)?.0.close()?;
+    }
+    Ok(())
 }
 
 fn open_stream(wal: &Wal, partition: i32) -> anyhow::Result<StreamId> {

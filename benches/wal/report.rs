@@ -33,22 +33,22 @@ fn load() -> String {
     std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split_whitespace().next().unwrap_or("?").into()
 }
 
-/// A directory of its own for each arm, gone afterwards.
+/// A directory that is gone afterwards.
 fn fresh(options: &Options) -> anyhow::Result<tempdir::Dir> {
     tempdir::Dir::below(&options.dir)
 }
 
 /// Turn about: both arms of a pair once a round, the first of the two changing.
 fn pairs(options: &Options, a: &Order, b: &Order) -> anyhow::Result<(Vec<Measure>, Vec<Measure>)> {
-    let (dir_a, dir_b) = (fresh(options)?, fresh(options)?);
+    let dir = fresh(options)?;
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
         if round % 2 == 0 {
-            of_a.push(arm(a, options, dir_a.path())?);
-            of_b.push(arm(b, options, dir_b.path())?);
+            of_a.push(arm(a, options, dir.path())?);
+            of_b.push(arm(b, options, dir.path())?);
         } else {
-            of_b.push(arm(b, options, dir_b.path())?);
-            of_a.push(arm(a, options, dir_a.path())?);
+            of_b.push(arm(b, options, dir.path())?);
+            of_a.push(arm(a, options, dir.path())?);
         }
     }
     Ok((of_a, of_b))

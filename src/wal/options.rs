@@ -13,9 +13,11 @@ use super::run::Run;
 pub struct Options {
     /// Bytes of a segment's groups. Default 128 MiB.
     pub segment_bytes: u64,
-    /// Bytes of one write and one fdatasync, unless a single run is longer; at most half a segment. Default 1 MiB.
+    /// Bytes of one write and one fdatasync, unless a single run is longer; at most half a segment, and half of
+    /// `staging_bytes`. Default 1 MiB.
     pub group_bytes: usize,
-    /// Bytes that were appended and are not durable yet; whoever appends more waits. Default 16 MiB.
+    /// Bytes that were appended and are not durable yet; whoever appends more waits. Default 4 MiB: what waits
+    /// longer is out of the processor's caches when it is written.
     pub staging_bytes: usize,
     /// The longest run. Default 32 MiB, and at most half a segment.
     pub run_bytes: usize,
@@ -42,7 +44,7 @@ impl Default for Options {
         Options {
             segment_bytes: 128 << 20,
             group_bytes: 1 << 20,
-            staging_bytes: 16 << 20,
+            staging_bytes: 4 << 20,
             run_bytes: 32 << 20,
             max_bytes: 64 << 30,
             ballast_bytes: 64 << 20,
@@ -61,9 +63,10 @@ impl Options {
         self.run_bytes.min((self.segment_bytes / 2) as usize)
     }
 
-    /// Frames that are gathered into one group: a segment must have room for them, whatever was asked for.
+    /// Frames that are gathered into one group: a segment must have room for them, whatever was asked for, and while
+    /// one group is written the next must find room.
     pub(super) fn max_gathered(&self) -> usize {
-        self.group_bytes.min((self.segment_bytes / 2) as usize)
+        self.group_bytes.min((self.segment_bytes / 2) as usize).min((self.staging_bytes / 2).max(1))
     }
 }
 

@@ -58,8 +58,10 @@ struct State {
     last_id: u32,
     ids: HashMap<(Stream, Isolation), u32>,
     closing: bool,
-    /// How many frames the committer waits for before it is woken.
-    wanted: usize,
+    /// How many frames the committer waits for; `None` while it is at work and looks by itself.
+    wanted: Option<usize>,
+    /// Appenders that wait for room.
+    crowd: usize,
 }
 
 #[derive(Debug, Default)]
@@ -117,7 +119,7 @@ impl Stage {
         last_id: u32,
     ) -> Stage {
         let ids = doors.iter().map(|(id, door)| ((door.stream.clone(), door.isolation), *id)).collect();
-        let state = State { wanted: 1, doors, last_id, ids, ..State::default() };
+        let state = State { doors, last_id, ids, ..State::default() };
         Stage {
             uuid,
             limit,
@@ -225,7 +227,9 @@ impl Stage {
             if !wait {
                 return Err(AppendError::Full);
             }
+            state.crowd += 1;
             state = self.room.wait(state).unwrap_or_else(|dead| dead.into_inner());
+            state.crowd -= 1;
         }
     }
 
@@ -235,7 +239,9 @@ impl Stage {
         state.queued_bytes += frame.len();
         state.queue.push_back(Staged { header, frame, repair });
         self.pending.store(true, Ordering::Release);
-        if state.queue.len() >= state.wanted || state.queued_bytes >= self.group {
+        let enough = |wanted| state.queue.len() >= wanted || state.queued_bytes >= self.group;
+        // A condition variable makes a system call also where nobody waits.
+        if state.wanted.is_some_and(enough) {
             self.work.notify_one();
         }
         Ticket(state.next_ticket)
@@ -258,11 +264,13 @@ impl Stage {
             if state.closing {
                 return Work::Close;
             }
+            state.wanted = Some(1);
             state = match idle_after.map(|limit| limit.saturating_sub(started.elapsed())) {
                 None => self.work.wait(state).unwrap_or_else(|dead| dead.into_inner()),
                 Some(Duration::ZERO) => return Work::Idle,
                 Some(left) => self.work.wait_timeout(state, left).unwrap_or_else(|dead| dead.into_inner()).0,
             };
+            state.wanted = None;
         }
         let repair = state.queue.front().is_some_and(|first| first.repair);
         let (mut frames, mut bytes) = (Vec::new(), 0);
@@ -284,7 +292,7 @@ impl Stage {
         let mut state = enter(&self.state);
         state.in_flight = 0;
         self.pending.store(!state.queue.is_empty(), Ordering::Release);
-        let roomy = state.queued_bytes <= self.limit - self.limit / 4;
+        let roomy = state.crowd > 0 && state.queued_bytes <= self.limit / 2;
         drop(state);
         if roomy {
             self.room.notify_all();
@@ -305,7 +313,7 @@ impl Stage {
     fn gather<'a>(&self, mut state: MutexGuard<'a, State>, woken: usize) -> MutexGuard<'a, State> {
         let most = Duration::from_micros((self.last_sync_us.load(Ordering::Relaxed) / 4).min(300));
         let started = Instant::now();
-        state.wanted = woken.max(1);
+        state.wanted = Some(woken.max(1));
         while woken > 1 && state.queue.len() < woken && state.queued_bytes < self.group && !state.closing {
             let left = most.saturating_sub(started.elapsed());
             if left.is_zero() {
@@ -313,7 +321,7 @@ impl Stage {
             }
             state = self.work.wait_timeout(state, left).unwrap_or_else(|dead| dead.into_inner()).0;
         }
-        state.wanted = 1;
+        state.wanted = None;
         state
     }
 
@@ -330,9 +338,11 @@ impl Stage {
         self.durable.store(ticket, Ordering::Release);
         let (ready, wakers) = done.wakers.drain(..).partition(|(of, _)| *of <= ticket);
         done.wakers = wakers;
-        let woken = done.waiting + ready.len();
+        let (waiting, woken) = (done.waiting, done.waiting + ready.len());
         drop(done);
-        self.woken.notify_all();
+        if waiting > 0 {
+            self.woken.notify_all();
+        }
         let ready: Vec<(u64, Waker)> = ready;
         ready.into_iter().for_each(|(_, waker)| waker.wake());
         woken
