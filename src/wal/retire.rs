@@ -138,9 +138,11 @@ impl Core {
         Ok(())
     }
 
-    /// A file that a cursor reads must not be written again.
+    /// A file that a cursor reads must not be written again, and one that was closed early has few blocks to give: the
+    /// first write to those that it lacks would cost a word in the file system's journal, sync by sync.
     fn pool_name(&self, live: &Arc<Live>) -> Option<String> {
-        if Arc::strong_count(live) > 1 { None } else { self.preparer.pool_name(self.options.recycled) }
+        let whole = live.bytes() >= self.options.segment_bytes / 4 * 3;
+        if Arc::strong_count(live) > 1 || !whole { None } else { self.preparer.pool_name(self.options.recycled) }
     }
 
     fn stop(&self, op: &'static str, file: &str, error: &std::io::Error) -> WalError {
