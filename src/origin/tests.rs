@@ -281,6 +281,7 @@ proptest! {
     #[test]
     fn no_bytes_make_a_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..400) {
         let owner = Owner {
+            from: None,
             format: super::document::FORMAT,
             number: 1,
             lake: "l".into(),
