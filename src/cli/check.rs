@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use super::engine::{asked, block_on, connect};
 use super::table::{Table, number};
-use super::{ConfigArg, Console, Exit, Failure, Render};
+use super::{ConfigArg, Console, Exit, Failure, Render, view};
 use crate::checkpoint::holder::{Inspection, open_or_ask};
-use crate::checkpoint::store_id;
+use crate::checkpoint::{CheckpointStore, LakeStore, store_id};
 use crate::config::{Config, StoreKind};
 use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
@@ -221,8 +221,10 @@ async fn not_created_again(
 
 /// Whether a run could have the store, or has it.
 async fn store(config: &Config) -> Result<String, Failure> {
-    if config.checkpoint.store == StoreKind::Memory {
-        return Ok("in memory: it forgets everything".into());
+    match config.checkpoint.store {
+        StoreKind::Sled => {}
+        StoreKind::Memory => return Ok("in memory: it forgets everything".into()),
+        StoreKind::Lake => return in_lake(config).await,
     }
     let place = config.checkpoint.path.display();
     match open_or_ask(&config.checkpoint.path).await? {
@@ -238,6 +240,19 @@ async fn store(config: &Config) -> Result<String, Failure> {
     }
 }
 
+async fn in_lake(config: &Config) -> Result<String, Failure> {
+    let place = config.lake.url.local_path();
+    if place.exists() {
+        LocalLake::open_to_read(place, 1)?.must_be_coherent()?;
+    }
+    // Whose it is, is told in the row of the lake.
+    let Some(origin) = origin(config).await? else { return Ok("in the lake; nothing there yet".into()) };
+    match view::of_origin(&origin).await? {
+        Some(known) => Ok(format!("in the lake, {} checkpoints", number(known.len() as u64))),
+        None => Ok("in the lake; nothing there yet".into()),
+    }
+}
+
 /// Whether it can be written to, and is this store's or nobody's.
 async fn lake(config: &Config) -> Result<String, Failure> {
     let place = config.lake.url.local_path();
@@ -246,8 +261,13 @@ async fn lake(config: &Config) -> Result<String, Failure> {
         return Ok(format!("{} will be created", config.lake.url));
     }
     let Some(origin) = origin(config).await? else { return Ok(format!("{} has no owner yet", config.lake.url)) };
-    let own = store_id(&config.checkpoint.path)?;
-    if own.as_deref() == Some(origin.owner().store.as_str()) {
+    let own = match config.checkpoint.store {
+        StoreKind::Lake => LakeStore::new(origin.lake().clone()).owns(&origin.owner().seat()),
+        StoreKind::Sled | StoreKind::Memory => {
+            store_id(&config.checkpoint.path)?.as_deref() == Some(origin.owner().store.as_str())
+        }
+    };
+    if own {
         return Ok(format!("{}, lake id {}, owned by this store", config.lake.url, origin.lake_id()));
     }
     let what = format!("lake {} is owned by another store: {}", config.lake.url, origin.owner());

@@ -6,11 +6,10 @@ use clap::Args;
 use landfall_sink::Span;
 use serde::Serialize;
 
-use super::engine::block_on;
+use super::engine::{block_on, known_checkpoints};
 use super::table::{Table, number, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
-use crate::checkpoint::holder::open_or_ask;
 
 /// Prints where the batch view ends, as JSON, to start a speed layer there
 #[derive(Debug, Args)]
@@ -70,8 +69,8 @@ fn ask(target: &Target) -> Result<Offsets, Failure> {
     let views: Vec<View> = block_on(async {
         match target {
             Target::Config(config) => {
-                let inspection = open_or_ask(&config.checkpoint.path).await?;
-                Ok(inspection.checkpoints().await?.into_iter().map(View::from).collect())
+                let checkpoints = known_checkpoints(config).await?.unwrap_or_default();
+                Ok(checkpoints.into_iter().map(View::from).collect())
             }
             Target::Lake(url) => view::of_lake(url).await,
         }

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::engine::block_on;
 use super::target::parse_range;
-use super::{ConfigArg, Console, Exit, Failure, Render, StreamName};
-use crate::Landfall;
+use super::{ConfigArg, Console, Exit, Failure, Render, StreamName, view};
 use crate::checkpoint::holder::{Inspection, Resolve, open_or_ask};
 use crate::checkpoint::{Checkpoint, StoreError};
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
+use crate::{Landfall, LandfallError};
 
 /// Decides about an exact range of a stopped stream that can never be read again
 #[derive(Debug, Args)]
@@ -99,11 +99,22 @@ fn decide(config: &Config, stream: &StreamName, range: Span, decision: Decision)
     let resolved =
         |already| Resolved { topic: topic.clone(), partition, from: range.from, until: range.until, decision, already };
     block_on(async {
-        let inspection = open_or_ask(&config.checkpoint.path).await?;
         let stands = |checkpoint: &Checkpoint| {
             let same = checkpoint.stream.topic == topic && checkpoint.stream.partition == partition;
             same && checkpoint.open_plan(range).is_some_and(|plan| plan.resolved == Some(resolution))
         };
+        if config.checkpoint.store == StoreKind::Lake {
+            if view::own_checkpoints(&config.lake.url).await?.unwrap_or_default().iter().any(stands) {
+                return Ok(resolved(true));
+            }
+            // Whoever lands the stream finds the decision in the lake.
+            return match Landfall::open(config.clone()).await?.resolve(&topic, partition, range, resolution).await {
+                Ok(_) => Ok(resolved(false)),
+                Err(LandfallError::Store(error)) => Err(refused(error)),
+                Err(error) => Err(error.into()),
+            };
+        }
+        let inspection = open_or_ask(&config.checkpoint.path).await?;
         if inspection.checkpoints().await?.iter().any(stands) {
             return Ok(resolved(true));
         }

@@ -57,6 +57,8 @@ fn commands_are_read_as_documented() {
         "landfall status file:///data/lake",
         "landfall verify --kafka l.toml",
         "landfall offsets l.toml",
+        "landfall migrate l.toml --to lake --yes",
+        "landfall plan --price 0.005 l.toml",
         "landfall completions bash",
     ] {
         assert!(parse(line).is_ok(), "{line}");
@@ -75,6 +77,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         "landfall demo --for ever",
         "landfall land x",
         "landfall migrate x",
+        "landfall migrate x --to sled",
     ] {
         let error = parse(line).unwrap_err();
         assert!(error.use_stderr(), "{line}");
@@ -119,6 +122,7 @@ fn the_documents_show_the_real_shapes() {
     documented(&document, "status", &status::sample());
     documented(&document, "verify", &verify::sample());
     documented(&document, "rebuild", &rebuild::sample());
+    documented(&document, "migrate", &migrate::sample());
     documented(&document, "offsets", &offsets::sample());
     documented(&document, "resolve", &resolve::sample());
     section(&document, "landfall completions");

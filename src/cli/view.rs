@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use landfall_lake::{Lake, LocalLake};
 use landfall_sink::{Span, Stream, merge_spans};
 
-use super::Failure;
-use crate::checkpoint::Checkpoint;
+use super::{Exit, Failure};
+use crate::checkpoint::{Checkpoint, CheckpointStore, LakeStore};
 use crate::config::LakeUrl;
 use crate::files;
-use crate::origin::Origin;
+use crate::landfall::IO_THREADS;
+use crate::origin::{Origin, OriginError};
 
 pub struct View {
     pub stream: Stream,
@@ -34,11 +35,52 @@ impl From<Checkpoint> for View {
     }
 }
 
-/// What the files alone show: `committed` is where they end without a hole from the first offset on, and
+/// How many streams are looked up at once.
+const SIDE_BY_SIDE: usize = 32;
+
+/// The checkpoints that a lake keeps itself; none where there is no lake yet. One that belongs to another kind of
+/// store is refused.
+pub async fn own_checkpoints(url: &LakeUrl) -> Result<Option<Vec<Checkpoint>>, Failure> {
+    if !url.local_path().exists() {
+        return Ok(None);
+    }
+    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), IO_THREADS)?);
+    match Origin::open(lake).await {
+        Ok(origin) => match of_origin(&origin).await? {
+            Some(checkpoints) => Ok(Some(checkpoints)),
+            None => {
+                let what = format!("lake {url} belongs to a store elsewhere: {}", origin.owner());
+                let hint = "set checkpoint.store as its owner has it, or move it with `landfall migrate --to lake`";
+                Err(Failure::new(Exit::Owned, what).way_out(hint))
+            }
+        },
+        Err(OriginError::NoLake { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The checkpoints in a lake; `None` where its owner keeps them elsewhere.
+pub async fn of_origin(origin: &Origin) -> Result<Option<Vec<Checkpoint>>, Failure> {
+    let seat = origin.owner().seat();
+    let store = LakeStore::new(origin.lake().clone());
+    if !store.owns(&seat) {
+        return Ok(None);
+    }
+    store.seat(&seat);
+    let store = &store;
+    let loads = origin.streams().await?.into_iter().map(async |stream| store.load(&stream).await);
+    let found: Vec<Option<Checkpoint>> = futures::stream::iter(loads).buffered(SIDE_BY_SIDE).try_collect().await?;
+    Ok(Some(found.into_iter().flatten().collect()))
+}
+
+/// What a lake shows: its own checkpoints, or, where a store elsewhere has them, what its files say. `committed` is where they end without a hole from the first offset on, and
 /// ranges without a file, below the last one, are what a store would have planned.
 pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
     let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 2)?);
     let origin = Origin::open(lake.clone()).await?;
+    if let Some(checkpoints) = of_origin(&origin).await? {
+        return Ok(checkpoints.into_iter().map(View::from).collect());
+    }
     let mut views = Vec::new();
     for stream in origin.streams().await? {
         let (mut names, mut gaps) = (Vec::new(), Vec::new());
