@@ -1,7 +1,7 @@
 //! The steps that change the checkpoint: plan, commit, and the one driver of its transitions.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use landfall_sink::{Landed, Plan, SealedBatch, Span};
 
@@ -13,16 +13,30 @@ use crate::checkpoint::{Checkpoint, Planned, Refusal, StoreError, Swap};
 
 impl StreamTask {
     pub(super) async fn load(&mut self) -> Result<(), Trouble> {
+        let found = self.found().await?;
+        self.adopt(found);
+        self.looked.clear();
+        Ok(())
+    }
+
+    /// The record as it stands now.
+    async fn found(&self) -> Result<Checkpoint, Trouble> {
         let found = self.works.store.load(&self.stream).await?;
-        self.checkpoint = found.ok_or_else(|| {
+        found.ok_or_else(|| {
             Trouble::stop(
                 format!("{}: its checkpoint is gone", self.stream),
                 "`landfall rebuild` makes it again from the lake's file names",
             )
-        })?;
-        self.looked.clear();
+        })
+    }
+
+    fn adopt(&mut self, new: Checkpoint) {
+        if new.next != self.checkpoint.next {
+            self.moved = Some(Instant::now());
+        }
+        self.checkpoint = new;
+        self.company.look(&self.checkpoint);
         self.works.board.checkpoint(&self.checkpoint);
-        Ok(())
     }
 
     /// Step one, and on to step three: a batch whose rows are complete.
@@ -52,6 +66,7 @@ impl StreamTask {
             resolved: None,
             unknown: serde_json::Map::new(),
         };
+        self.company.plans(span);
         self.swap(|old, nonce| old.plan(planned.clone(), nonce)).await?;
         land::fail_here("pipeline.after_plan")
     }
@@ -98,8 +113,13 @@ impl StreamTask {
     /// Step four, with the gaps of what stands; then step five.
     pub(super) async fn commit(&mut self, landed: Landed) -> Result<(), Trouble> {
         land::fail_here("pipeline.before_commit")?;
-        if self.checkpoint.planned.iter().any(|planned| planned.span() == landed.span) {
-            self.swap(|old, nonce| old.commit(landed.span, &landed.gaps, nonce)).await?;
+        let mut anew = false;
+        // Another process may have committed it, or commits other batches meanwhile.
+        while self.checkpoint.open_plan(landed.span).is_some() {
+            match self.attempt(|old, nonce| old.commit(landed.span, &landed.gaps, nonce)).await? {
+                Attempt::Won => break,
+                Attempt::Overtaken { plans } => anew |= plans,
+            }
         }
         land::fail_here("pipeline.after_commit")?;
         tracing::debug!(
@@ -112,33 +132,73 @@ impl StreamTask {
         self.learned.observe(landed.span, landed.bytes);
         self.works.board.landed(&landed);
         drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
-        Ok(())
+        if anew { Err(Trouble::Anew) } else { Ok(()) }
     }
 
-    /// One change of the checkpoint, retried where it is unknown whether it happened.
+    /// One change of the checkpoint. Where another process was faster and only committed, it is made again from
+    /// what stands; where it planned, what was read ahead is of no use any more: the stream begins anew.
     pub(super) async fn swap(
         &mut self,
         change: impl Fn(&Checkpoint, String) -> Result<Checkpoint, Refusal>,
     ) -> Result<(), Trouble> {
-        let new = change(&self.checkpoint, ambient::random_id())?;
-        match self.works.store.swap(Some(self.checkpoint.version), &new).await {
-            Ok(Swap::Won) => {}
-            Ok(Swap::Lost) => {
-                return Err(Trouble::again(format!("{}: its checkpoint was changed by another", self.stream)));
+        loop {
+            match self.attempt(&change).await? {
+                Attempt::Won => return Ok(()),
+                Attempt::Overtaken { plans: false } => {}
+                Attempt::Overtaken { plans: true } => return Err(Trouble::Anew),
             }
-            Err(StoreError::Unknown { store, message }) => {
-                let found = self.works.store.load(&self.stream).await?;
-                if found.as_ref().map(|found| &found.nonce) != Some(&new.nonce) {
-                    return Err(Trouble::again(format!("{store}: {message}")));
-                }
-            }
-            Err(error) => return Err(error.into()),
         }
-        if new.next != self.checkpoint.next {
-            self.moved = Some(Instant::now());
-        }
-        self.checkpoint = new;
-        self.works.board.checkpoint(&self.checkpoint);
-        Ok(())
     }
+
+    /// One swap. What stands afterwards is what this stream acts on, whoever made it.
+    async fn attempt(
+        &mut self,
+        change: impl Fn(&Checkpoint, String) -> Result<Checkpoint, Refusal>,
+    ) -> Result<Attempt, Trouble> {
+        let new = change(&self.checkpoint, ambient::random_id())?;
+        let unclear = match self.works.store.swap(Some(self.checkpoint.version), &new).await {
+            Ok(Swap::Won) => {
+                self.adopt(new);
+                return Ok(Attempt::Won);
+            }
+            Ok(Swap::Lost) => format!("{}: its checkpoint was changed by another", self.stream),
+            Err(StoreError::Unknown { store, message }) => format!("{store}: {message}"),
+            Err(error) => return Err(error.into()),
+        };
+        let found = self.found().await?;
+        if found.nonce == new.nonce {
+            self.adopt(new);
+            return Ok(Attempt::Won);
+        }
+        if found.nonce == self.checkpoint.nonce {
+            // Nobody changed it, and neither did we.
+            return Err(Trouble::Again(unclear));
+        }
+        tracing::debug!("{}: another process was faster: version {}", self.stream, found.version);
+        let plans = !is_committed_further(&self.checkpoint, &found);
+        self.adopt(found);
+        if plans {
+            // Two processes that plan in step would take turns in losing.
+            tokio::time::sleep(ambient::jitter(TURN)).await;
+        }
+        Ok(Attempt::Overtaken { plans })
+    }
+}
+
+/// Between two attempts against a process that plans at the same time.
+const TURN: Duration = Duration::from_millis(20);
+
+/// What became of a swap.
+enum Attempt {
+    Won,
+    /// Another's record stands, and has been taken over. `plans`: it changed what is planned.
+    Overtaken {
+        plans: bool,
+    },
+}
+
+/// Whether `found` differs from `old` in nothing but commits: then what is being read and landed stays good.
+fn is_committed_further(old: &Checkpoint, found: &Checkpoint) -> bool {
+    let bounds = |record: &Checkpoint| (record.next, record.next_epoch, record.accepted_cut);
+    bounds(old) == bounds(found) && found.planned.iter().all(|plan| old.planned.contains(plan))
 }

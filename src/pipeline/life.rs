@@ -9,6 +9,8 @@ use crate::status::Activity;
 
 /// How long `--once` tries without any progress.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a stopped stream looks whether its checkpoint has changed.
+const LOOK: Duration = Duration::from_secs(10);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -91,11 +93,19 @@ impl StreamTask {
         if self.target.is_some() {
             return Some(outcome);
         }
+        let stopped_at = self.checkpoint.version;
         loop {
             if self.works.is_draining() {
                 return Some(outcome);
             }
             tokio::select! {
+                () = tokio::time::sleep(LOOK), if self.works.store.is_shared() => {
+                    // A decision that another process wrote down, or that another process has carried out.
+                    let found = self.works.store.load(&self.stream).await;
+                    if found.is_ok_and(|found| found.is_some_and(|found| found.version != stopped_at)) {
+                        return None;
+                    }
+                }
                 Some(nudge) = self.nudges.recv() => {
                     // The answer tells the operator what became of it; the stream begins again either way.
                     drop(self.nudged(nudge).await);

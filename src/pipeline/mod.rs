@@ -6,6 +6,7 @@
 
 mod budget;
 mod commit;
+mod company;
 mod crew;
 mod draft;
 mod identity;
@@ -38,6 +39,7 @@ pub use works::{OnGap, Phase, Works};
 
 use crate::checkpoint::Checkpoint;
 use crate::plan::Learned;
+use company::Company;
 use crew::WorkerId;
 use reading::{Report, Steer, Told};
 
@@ -83,6 +85,8 @@ pub struct StreamTask {
     landing_spans: BTreeSet<Span>,
     /// Planned spans whose name was looked for in this session.
     looked: BTreeSet<Span>,
+    /// Which plans other processes make.
+    company: Company,
     unlanded: Arc<AtomicUsize>,
     said: mpsc::UnboundedSender<Report>,
     heard: mpsc::UnboundedReceiver<Report>,
@@ -118,6 +122,7 @@ impl StreamTask {
             works,
             stream: checkpoint.stream.clone(),
             target,
+            company: Company::new(&checkpoint),
             checkpoint,
             nudges,
             readings: BTreeMap::new(),

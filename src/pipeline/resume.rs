@@ -22,7 +22,7 @@ impl StreamTask {
         }
         for planned in self.checkpoint.planned.clone() {
             let span = planned.span();
-            if self.is_under_way(span) || self.works.is_draining() {
+            if self.is_under_way(span) || self.company.is_young(span) || self.works.is_draining() {
                 continue;
             }
             let plan = self.plan_of(&planned).await?;
