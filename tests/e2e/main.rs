@@ -20,6 +20,7 @@ mod rebuild;
 mod rig_itself;
 mod sabotage;
 mod style;
+mod together;
 mod topics;
 mod transactions;
 mod truncation;

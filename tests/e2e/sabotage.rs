@@ -30,9 +30,26 @@ const STORIES: [(&str, Story); 10] = [
 ];
 
 /// Switch, the test binary, and the test in it that fails.
-const UNIT_TESTS: [(&str, &str, &str); 11] = [
+const UNIT_TESTS: [(&str, &str, &str); 16] = [
     ("swap_ignores_version", "landfall", "checkpoint::memory::tests::it_keeps_the_contract"),
     ("swap_ignores_version", "landfall", "checkpoint::sled::tests::it_keeps_the_contract"),
+    ("swap_without_list", "landfall", "checkpoint::lake::tests::a_version_above_a_pruned_range_has_not_won"),
+    (
+        "next_lower_version_read",
+        "landfall",
+        "checkpoint::lake::tests::a_version_that_is_gone_when_it_is_read_means_list_again",
+    ),
+    (
+        "list_and_read_apart",
+        "landfall",
+        "checkpoint::lake::tests::only_the_object_that_was_listed_as_the_highest_is_acted_on",
+    ),
+    (
+        "revived_version_believed",
+        "landfall",
+        "checkpoint::lake::tests::a_version_without_the_one_below_it_is_no_checkpoint",
+    ),
+    ("answer_not_read_back", "landfall", "checkpoint::lake::tests::a_version_of_another_is_not_taken_for_the_own_one"),
     ("swap_without_sync", "landfall", "checkpoint::group_commit::tests::what_was_answered_survives_a_power_loss"),
     ("swap_without_sync", "landfall", "checkpoint::sled::tests::swaps_that_wait_together_share_one_sync"),
     (
