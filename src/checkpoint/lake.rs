@@ -71,13 +71,6 @@ impl LakeStore {
         store
     }
 
-    /// Keeps fewer versions, for tests that want to see pruning go wrong.
-    #[cfg(test)]
-    fn keeping(mut self, versions: usize) -> LakeStore {
-        self.pruning = Pruning::keeping(versions);
-        self
-    }
-
     fn name(&self) -> String {
         match self.seat.get() {
             Some(seat) => format!("in the lake {} (owner {})", self.lake.url(), seat.number),

@@ -9,7 +9,10 @@ use super::budget::Held;
 use super::reading::ReadBatch;
 use super::{StreamTask, Trouble, land};
 use crate::ambient;
-use crate::checkpoint::{Checkpoint, Planned, Refusal, StoreError, Swap};
+use crate::checkpoint::{Checkpoint, Commit, Planned, Refusal, StoreError, Swap};
+
+/// A batch whose landing has ended.
+pub(super) type Done = Result<(Span, Result<Landed, Trouble>), tokio::task::JoinError>;
 
 impl StreamTask {
     pub(super) async fn load(&mut self) -> Result<(), Trouble> {
@@ -57,6 +60,7 @@ impl StreamTask {
 
     pub(super) async fn plan(&mut self, span: Span, until_epoch: Option<i32>, layout: String) -> Result<(), Trouble> {
         land::fail_here("pipeline.before_plan")?;
+        self.gather()?;
         let planned = Planned {
             from: span.from,
             until: span.until,
@@ -67,7 +71,8 @@ impl StreamTask {
             unknown: serde_json::Map::new(),
         };
         self.company.plans(span);
-        self.swap(|old, nonce| old.plan(planned.clone(), nonce)).await?;
+        // What has landed meanwhile is committed in the same swap.
+        self.advance(Some(planned)).await?;
         land::fail_here("pipeline.after_plan")
     }
 
@@ -100,28 +105,69 @@ impl StreamTask {
         Ok(())
     }
 
-    pub(super) async fn landed(
-        &mut self,
-        done: Result<(Span, Result<Landed, Trouble>), tokio::task::JoinError>,
-    ) -> Result<(), Trouble> {
+    /// A batch has landed. A batch that waits for its plan shares the swap.
+    pub(super) async fn landed(&mut self, done: Done) -> Result<(), Trouble> {
+        self.take(done)?;
+        self.gather()?;
+        if let Ok(report) = self.heard.try_recv() {
+            self.hear(report).await?;
+        }
+        self.commit().await
+    }
+
+    /// What else has landed by now.
+    fn gather(&mut self) -> Result<(), Trouble> {
+        while let Some(done) = self.landing.try_join_next() {
+            self.take(done)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, done: Done) -> Result<(), Trouble> {
         let (span, landed) = done.map_err(|error| Trouble::again(format!("{}: landing: {error}", self.stream)))?;
         self.landing_spans.remove(&span);
         self.unlanded.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1)).ok();
-        self.commit(landed?).await
+        self.uncommitted.push(landed?);
+        Ok(())
     }
 
     /// Step four, with the gaps of what stands; then step five.
-    pub(super) async fn commit(&mut self, landed: Landed) -> Result<(), Trouble> {
-        land::fail_here("pipeline.before_commit")?;
+    pub(super) async fn commit(&mut self) -> Result<(), Trouble> {
+        if self.uncommitted.is_empty() { Ok(()) } else { self.advance(None).await }
+    }
+
+    /// One swap that commits everything that has landed, and makes the next plan if there is one.
+    async fn advance(&mut self, planned: Option<Planned>) -> Result<(), Trouble> {
+        if !self.uncommitted.is_empty() {
+            land::fail_here("pipeline.before_commit")?;
+        }
         let mut anew = false;
-        // Another process may have committed it, or commits other batches meanwhile.
-        while self.checkpoint.open_plan(landed.span).is_some() {
-            match self.attempt(|old, nonce| old.commit(landed.span, &landed.gaps, nonce)).await? {
+        loop {
+            // Another process may have committed some of it.
+            let commits: Vec<Commit> = self
+                .uncommitted
+                .iter()
+                .filter(|landed| self.checkpoint.open_plan(landed.span).is_some())
+                .map(|landed| Commit { span: landed.span, gaps: landed.gaps.clone() })
+                .collect();
+            let plans = if anew { Vec::new() } else { planned.iter().cloned().collect() };
+            if commits.is_empty() && plans.is_empty() {
+                break;
+            }
+            match self.attempt(|old, nonce| old.advance(&commits, plans.clone(), nonce)).await? {
                 Attempt::Won => break,
+                // What was read ahead of its plan is of no use any more; what has landed has landed.
                 Attempt::Overtaken { plans } => anew |= plans,
             }
         }
-        land::fail_here("pipeline.after_commit")?;
+        for landed in std::mem::take(&mut self.uncommitted) {
+            land::fail_here("pipeline.after_commit")?;
+            self.committed(&landed);
+        }
+        if anew { Err(Trouble::Anew) } else { Ok(()) }
+    }
+
+    fn committed(&mut self, landed: &Landed) {
         tracing::debug!(
             "{} committed: {} rows, {} bytes in {}",
             self.stream.range(landed.span),
@@ -130,9 +176,8 @@ impl StreamTask {
             landed.name
         );
         self.learned.observe(landed.span, landed.bytes);
-        self.works.board.landed(&landed);
+        self.works.board.landed(landed);
         drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
-        if anew { Err(Trouble::Anew) } else { Ok(()) }
     }
 
     /// One change of the checkpoint. Where another process was faster and only committed, it is made again from
@@ -158,6 +203,10 @@ impl StreamTask {
         let new = change(&self.checkpoint, ambient::random_id())?;
         let unclear = match self.works.store.swap(Some(self.checkpoint.version), &new).await {
             Ok(Swap::Won) => {
+                self.adopt(new);
+                return Ok(Attempt::Won);
+            }
+            Ok(Swap::Lost) if landfall_lake::fault::sabotaged("lost_swap_counts") => {
                 self.adopt(new);
                 return Ok(Attempt::Won);
             }

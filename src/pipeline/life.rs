@@ -63,10 +63,15 @@ impl StreamTask {
             self.works.crew.cancel(under.worker, id);
         }
         while let Some(done) = self.landing.join_next().await {
-            if let Err(Trouble::Stop { why, .. }) = self.landed(done).await {
+            if let Err(Trouble::Stop { why, .. }) = self.take(done) {
                 tracing::error!("{}: {why}", self.stream);
             }
         }
+        if let Err(Trouble::Stop { why, .. }) = self.commit().await {
+            tracing::error!("{}: {why}", self.stream);
+        }
+        // What could not be committed stands, and is found by its plan.
+        self.uncommitted.clear();
         self.landing_spans.clear();
         while self.heard.try_recv().is_ok() {}
         // A counter of its own for the next session: a cancelled worker may still add to the old one.
@@ -86,7 +91,10 @@ impl StreamTask {
 
     /// `None`: an operator's decision came, begin again.
     async fn stopped(&mut self, why: String, way_out: String) -> Option<Outcome> {
-        tracing::error!("{why}. Way out: {way_out}. The other streams go on");
+        // Where another process goes on with the stream, it is tried again, and may stop for the same reason.
+        if self.stopped_for.replace(why.clone()).as_ref() != Some(&why) {
+            tracing::error!("{why}. Way out: {way_out}. The other streams go on");
+        }
         let stopped = Activity::Stopped { why: why.clone(), way_out: way_out.clone() };
         self.works.board.activity(&self.stream, stopped);
         let outcome = Outcome::Stopped { why, way_out };

@@ -83,8 +83,12 @@ pub struct StreamTask {
     landing: JoinSet<(Span, Result<Landed, Trouble>)>,
     /// Planned spans whose batch is being landed.
     landing_spans: BTreeSet<Span>,
+    /// Batches that have landed and are committed with the next swap.
+    uncommitted: Vec<Landed>,
     /// Planned spans whose name was looked for in this session.
     looked: BTreeSet<Span>,
+    /// The checkpoint was loaded for this task, and nothing has been done with it.
+    is_fresh: bool,
     /// Which plans other processes make.
     company: Company,
     unlanded: Arc<AtomicUsize>,
@@ -99,6 +103,8 @@ pub struct StreamTask {
     /// Since when `--once` makes no progress.
     stuck: Option<Instant>,
     faults: u32,
+    /// The last reason to stop, said once.
+    stopped_for: Option<String>,
 }
 
 /// A reading of this stream at a worker.
@@ -117,17 +123,20 @@ impl StreamTask {
         nudges: mpsc::UnboundedReceiver<Nudge>,
     ) -> StreamTask {
         let (said, heard) = mpsc::unbounded_channel();
+        works.board.checkpoint(&checkpoint);
         StreamTask {
             phase: works.phase.clone(),
             works,
             stream: checkpoint.stream.clone(),
             target,
+            is_fresh: true,
             company: Company::new(&checkpoint),
             checkpoint,
             nudges,
             readings: BTreeMap::new(),
             landing: JoinSet::new(),
             landing_spans: BTreeSet::new(),
+            uncommitted: Vec::new(),
             looked: BTreeSet::new(),
             unlanded: Arc::default(),
             said,
@@ -138,12 +147,16 @@ impl StreamTask {
             truncated_since: None,
             stuck: None,
             faults: 0,
+            stopped_for: None,
         }
     }
 
     /// From the checkpoint to the first trouble.
     async fn session(&mut self) -> Result<Outcome, Trouble> {
-        self.load().await?;
+        // The first session acts on what the start has just found.
+        if !std::mem::take(&mut self.is_fresh) {
+            self.load().await?;
+        }
         self.works.identity.verify(&self.stream, self.checkpoint.adopted_topic_id.as_deref()).await?;
         loop {
             self.heed_ends()?;

@@ -14,6 +14,14 @@ use crate::checkpoint::{Planned, suite};
 use crate::origin::doubles::MemoryLake;
 use meddled::Meddled;
 
+impl LakeStore {
+    /// Keeps fewer versions, to see whether pruning can go wrong.
+    fn keeping(mut self, versions: usize) -> LakeStore {
+        self.pruning = Pruning::keeping(versions);
+        self
+    }
+}
+
 fn seat() -> Seat {
     Seat { number: 3, kind: "lake".into(), store: "store-1".into(), lake: "lake-1".into() }
 }
