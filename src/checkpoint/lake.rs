@@ -35,11 +35,9 @@ pub(crate) use former::newest_tree;
 pub(crate) use prune::PORTION as DELETED_AT_ONCE;
 
 use super::{Checkpoint, CheckpointStore, Seat, StoreError, Swap, rules};
+use names::KIND;
 use prune::Pruning;
 use tree::{Made, Tree};
-
-/// As in the configuration, and in the owner's object.
-pub(crate) const KIND: &str = "lake";
 
 /// Checkpoints in the lake. It has a place there as soon as the lake names its owner: [`CheckpointStore::seat`].
 pub struct LakeStore {
@@ -127,10 +125,13 @@ impl LakeStore {
 
     /// The list after a create. A swap whose list fails is unknown, whatever the create said.
     async fn has_won(&self, tree: &Tree<'_>, version: u64) -> Result<bool, StoreError> {
-        let shown = tree.list().await.map_err(|error| self.sorted(error.doubted()))?;
+        // What stands far below matters to the pruning only, so it is not always asked for.
+        let prunes = self.pruning.is_due(version);
+        let first = if prunes { 1 } else { version.saturating_sub(1) };
+        let shown = tree.list_from(first).await.map_err(|error| self.sorted(error.doubted()))?;
         self.failed_at("store.after_list", true)?;
         let won = shown.newest() == Some(version) && shown.is_whole();
-        if won {
+        if won && prunes {
             self.pruning.prune(&self.lake, tree, &shown);
         }
         Ok(won)

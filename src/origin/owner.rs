@@ -307,7 +307,9 @@ fn is_that_lake(lake: &dyn Lake, owner: Option<&Owner>, remembered: Option<&str>
 
 fn other_owner(lake: &dyn Lake, owner: Owner, store: &dyn CheckpointStore, about: &OwnerAbout) -> OriginError {
     let same_place = owner.about.host == about.host && owner.about.path == about.path && owner.kind == store.kind();
-    let hint = if same_place {
+    let hint = if owner.kind == "sled" && store.kind() == names::KIND {
+        " `landfall migrate --to lake` moves its checkpoints into the lake as they are."
+    } else if same_place {
         " The host and the path are those of this store: the one that was there has been deleted or replaced."
     } else {
         ""

@@ -209,6 +209,15 @@ fn a_sled_store_is_moved_into_the_lake() {
     one.wait(Duration::from_secs(60)).expect_code(0);
     other.wait(Duration::from_secs(60)).expect_code(0);
     assert_eq!(scene.finish(&shared(&scene)).rows, 480);
+    // And back into a store of one host, which is a take-over: the records in the lake are read, not the names.
+    std::fs::remove_dir_all(scene.landfall.state()).expect("the old store");
+    scene.landfall.configure(&scene.settings());
+    scene.landfall.once().expect_code(73);
+    let back = ["rebuild", "--take-over", "--yes", "--output", "json", "landfall.toml"];
+    let rows = json(&scene.landfall.command(&back).expect_code(0).stdout);
+    assert!(rows["streams"].as_array().expect("streams").iter().all(|row| row["source"] == "former"), "{rows}");
+    scene.fill_from(240, 10);
+    assert_eq!(scene.finish(&scene.settings()).rows, 500);
 }
 
 /// The checkpoints in the lake are gone: the streams stop and ask, and a rebuild makes them again from the names.

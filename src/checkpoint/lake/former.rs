@@ -6,8 +6,8 @@ use futures::TryStreamExt;
 use landfall_lake::{Lake, LakeError};
 use landfall_sink::Stream;
 
-use super::names::{self, CHECKPOINTS};
-use super::{KIND, LakeStore};
+use super::LakeStore;
+use super::names::{self, CHECKPOINTS, KIND};
 use crate::checkpoint::{Checkpoint, DecodeError, Seat, StoreError};
 
 /// The trees of former owners, the newest first.

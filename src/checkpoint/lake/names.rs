@@ -5,6 +5,9 @@
 
 use landfall_sink::Stream;
 
+/// As in the configuration, and in the owner's object.
+pub(crate) const KIND: &str = "lake";
+
 pub(crate) const CHECKPOINTS: &str = "_landfall/checkpoints";
 const DIGITS: usize = 20;
 

@@ -34,6 +34,13 @@ impl Pruning {
         Pruning { keep: versions.max(2), portion: 1, busy: Arc::default() }
     }
 
+    /// Whether the list after this version is to show all of them. Plans and commits may take turns, so two in a row
+    /// are.
+    pub fn is_due(&self, version: u64) -> bool {
+        let portion = self.portion.max(1) as u64;
+        version % portion < 2
+    }
+
     /// Deletes what the list showed beyond the newest, in a task of its own. What fails is left to the next.
     pub fn prune(&self, lake: &Arc<dyn Lake>, tree: &Tree<'_>, shown: &Shown) {
         if shown.len() < self.keep + self.portion {

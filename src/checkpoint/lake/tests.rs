@@ -113,7 +113,7 @@ async fn a_batch_costs_so_many_requests_and_no_more() {
     assert_eq!(per_phase, [2 * BATCHES, BATCHES, 0, 0, 0], "create, list, read, size, settle");
     let deletions = count(Call::Delete) - deleted;
     assert!(deletions > 0 && deletions <= BATCHES, "{deletions} delete requests for {BATCHES} batches");
-    pruned(lake.inner(), 130).await;
+    pruned(lake.inner(), 150).await;
 
     let mut open = planned(&record, 10);
     assert_eq!(store.swap(Some(record.version), &open).await.unwrap(), Swap::Won);
@@ -134,7 +134,7 @@ async fn the_newest_hundred_versions_stay_and_the_oldest_go_first() {
     let store = LakeStore::seated(lake.clone(), &seat());
     let record = born(&store).await;
     let record = advanced(&store, record, 300).await;
-    pruned(&lake, 125).await;
+    pruned(&lake, 150).await;
     let standing = lake.paths();
     assert!(standing.len() >= 100, "{}", standing.len());
     let lowest = record.version + 1 - standing.len() as u64;

@@ -76,10 +76,16 @@ impl Tree<'_> {
 
     /// Complete, or an error: then nothing is known.
     pub async fn list(&self) -> Result<Shown, LakeError> {
+        self.list_from(1).await
+    }
+
+    /// The versions from `first` on.
+    pub async fn list_from(&self, first: u64) -> Result<Shown, LakeError> {
+        let after = first.checked_sub(1).filter(|before| *before > 0).map(|before| self.path(before));
         let mut failed = None;
         for attempt in 0..TRIES {
             pause(attempt).await;
-            match self.list_once().await {
+            match self.list_once(after.as_deref()).await {
                 Ok(shown) => return Ok(shown),
                 Err(error @ LakeError::Refused { .. }) => return Err(error),
                 Err(error) => failed = Some(error),
@@ -88,8 +94,8 @@ impl Tree<'_> {
         Err(failed.unwrap_or_else(|| LakeError::not_done(&self.directory, "it was not listed")))
     }
 
-    async fn list_once(&self) -> Result<Shown, LakeError> {
-        let mut entries = self.lake.list(&self.directory, None).await?;
+    async fn list_once(&self, after: Option<&str>) -> Result<Shown, LakeError> {
+        let mut entries = self.lake.list(&self.directory, after).await?;
         let mut shown = BTreeSet::new();
         while let Some(entry) = entries.try_next().await? {
             shown.extend(names::parse_version(&self.directory, &entry.path));

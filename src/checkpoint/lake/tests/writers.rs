@@ -143,8 +143,8 @@ async fn land(seed: u64, rates: Rates) -> u64 {
     faults.calm();
     lake.land_late().await;
 
-    let wins = told.wins.lock().unwrap();
-    for (version, winners) in wins.iter() {
+    let wins = std::mem::take(&mut *told.wins.lock().unwrap());
+    for (version, winners) in wins {
         assert_eq!(winners.len(), 1, "seed {seed}: version {version} was won more than once");
     }
     assert_eq!(faults.written_twice(), Vec::<String>::new(), "seed {seed}");
