@@ -116,8 +116,9 @@ impl LakeStore {
         }
     }
 
-    fn failed_at(&self, name: &str, unknown: bool) -> Result<(), StoreError> {
-        point(name).map_err(|error| {
+    /// What a test asked for at a failpoint, before or after something may have happened.
+    fn failpoint(&self, visited: std::io::Result<()>, unknown: bool) -> Result<(), StoreError> {
+        visited.map_err(|error| {
             let (store, message) = (self.name(), error.to_string());
             if unknown { StoreError::Unknown { store, message } } else { StoreError::NotDone { store, message } }
         })
@@ -129,7 +130,7 @@ impl LakeStore {
         let prunes = self.pruning.is_due(version);
         let first = if prunes { 1 } else { version.saturating_sub(1) };
         let shown = tree.list_from(first).await.map_err(|error| self.sorted(error.doubted()))?;
-        self.failed_at("store.after_list", true)?;
+        self.failpoint(point("store.after_list"), true)?;
         let won = shown.newest() == Some(version) && shown.is_whole();
         if won && prunes {
             self.pruning.prune(&self.lake, tree, &shown);
@@ -204,13 +205,13 @@ impl CheckpointStore for LakeStore {
                 return Ok(Swap::Lost);
             }
         }
-        self.failed_at("store.before_swap", false)?;
+        self.failpoint(point("store.before_swap"), false)?;
         let made = tree.create(new.version, bytes.into()).await.map_err(|error| self.sorted(error))?;
         if made == Made::Other {
             self.remember(&new.stream, None);
             return Ok(Swap::Lost);
         }
-        self.failed_at("store.after_swap", true)?;
+        self.failpoint(point("store.after_swap"), true)?;
         let acts = !base.is_some_and(|base| only_commits(&base, new)) && !sabotaged("swap_without_list");
         if acts && !self.has_won(&tree, new.version).await? {
             self.remember(&new.stream, None);

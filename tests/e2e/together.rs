@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use crate::rig::{Landfall, Record, Scene, Settings, all, fresh};
+use crate::rig::{Landfall, Record, Scene, Settings, all, fresh, wait_until};
 
 /// An installation of its own on the same lake.
 fn beside(scene: &Scene) -> Landfall {
@@ -183,6 +183,30 @@ fn commands_read_the_lake() {
     scene.landfall.once().expect_code(73);
     scene.landfall.configure(&shared(&scene));
     assert_eq!(scene.finish(&shared(&scene)).rows, 300);
+}
+
+/// Both processes stop at a gap; one decision, written into the lake by a third, lets both go on.
+#[test]
+fn a_decision_reaches_every_process() {
+    let mut scene = Scene::new("decided", 1);
+    scene.fill(100);
+    scene.finish(&shared(&scene));
+    scene.fill_from(100, 200);
+    scene.admin.delete_records(&scene.topic, 0, 180);
+    scene.journal.expire(&scene.topic, 0, 180);
+    let (one, other) = (scene.landfall.run(), beside(&scene).run());
+    wait_until("both have stopped", Duration::from_secs(30), || {
+        [&one, &other].iter().all(|running| running.errors().contains("are gone from Kafka"))
+    });
+    let stream = format!("{}/0", scene.topic);
+    let resolve = ["resolve", "--stream", &stream, "--range", "100-180", "--as", "gap", "landfall.toml"];
+    scene.landfall.command(&resolve).expect_code(0);
+    scene.until_landed(Duration::from_secs(60));
+    for running in [one, other] {
+        running.terminate(Duration::from_secs(20)).expect_code(0);
+    }
+    let findings = scene.finish(&shared(&scene));
+    assert_eq!((findings.rows, findings.gaps), (220, 80), "{findings}");
 }
 
 /// With open plans, into the lake, and on from there by two processes; the old store is history.
