@@ -24,13 +24,24 @@ impl StreamTask {
 
     /// The record as it stands now.
     async fn found(&self) -> Result<Checkpoint, Trouble> {
-        let found = self.works.store.load(&self.stream).await?;
+        let found = self.works.store.load(&self.stream).await.map_err(|error| self.trouble(error))?;
         found.ok_or_else(|| {
             Trouble::stop(
                 format!("{}: its checkpoint is gone", self.stream),
                 "`landfall rebuild` makes it again from the lake's file names",
             )
         })
+    }
+
+    /// A store of this process alone is trusted as a whole or not at all; in a shared one each record stands alone.
+    fn trouble(&self, error: StoreError) -> Trouble {
+        match error {
+            StoreError::Refused { .. } if self.works.store.is_shared() => Trouble::stop(
+                format!("{}: {error}", self.stream),
+                "see the message; nothing was changed, and the other streams go on",
+            ),
+            error => error.into(),
+        }
     }
 
     fn adopt(&mut self, new: Checkpoint) {
@@ -212,7 +223,7 @@ impl StreamTask {
             }
             Ok(Swap::Lost) => format!("{}: its checkpoint was changed by another", self.stream),
             Err(StoreError::Unknown { store, message }) => format!("{store}: {message}"),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(self.trouble(error)),
         };
         let found = self.found().await?;
         if found.nonce == new.nonce {

@@ -185,6 +185,25 @@ fn commands_read_the_lake() {
     assert_eq!(scene.finish(&shared(&scene)).rows, 300);
 }
 
+/// Two small objects a batch at most, and fewer where a commit and the next plan share a swap; nothing else grows.
+#[test]
+fn a_batch_costs_two_versions_at_most() {
+    const BATCHES: usize = 60;
+    let mut scene = Scene::new("frugal", 1);
+    scene.fill(10 * BATCHES);
+    assert_eq!(scene.finish(&shared(&scene).max_records(10)).files, BATCHES);
+    let names: Vec<String> =
+        scene.landfall.hidden_files().iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let version =
+        |name: &String| name.split("/checkpoints/").nth(1)?.rsplit('/').next()?.strip_suffix(".json")?.parse().ok();
+    let versions: Vec<usize> = names.iter().filter_map(version).collect();
+    let newest = versions.iter().copied().max().expect("versions");
+    say(&format!("{BATCHES} batches: {newest} versions, the birth among them"));
+    assert!(newest <= 1 + 2 * BATCHES, "{newest} versions for {BATCHES} batches");
+    // The owner, the layout, the start, the mark.
+    assert_eq!(names.len() - versions.len(), 4, "{names:#?}");
+}
+
 /// Both processes stop at a gap; one decision, written into the lake by a third, lets both go on.
 #[test]
 fn a_decision_reaches_every_process() {
