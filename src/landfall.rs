@@ -11,7 +11,7 @@ use landfall_sink::{Resolution, Sink, Span};
 
 use crate::batch::{Batch, ForEach};
 use crate::checkpoint::lock::{HeldBy, StateLock};
-use crate::checkpoint::{Checkpoint, CheckpointStore, MemoryStore, SledStore, StoreError, holder};
+use crate::checkpoint::{Checkpoint, CheckpointStore, LakeStore, MemoryStore, SledStore, StoreError, holder};
 use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
 use crate::files;
 use crate::kafka::{Kafka, KafkaError, Selection, Settings, SettingsError};
@@ -60,7 +60,7 @@ pub struct Landfall {
     state_lock: Option<Arc<StateLock>>,
     selection: Selection,
     truncation_wait: Duration,
-    /// Held for as long as this lives.
+    /// Of a lake that one process has at a time; held for as long as this lives.
     _lock: Option<landfall_lake::LakeLock>,
 }
 
@@ -75,22 +75,30 @@ impl Landfall {
         let kafka = Kafka::connect(&settings)?;
         let topics: Vec<String> = config.kafka.topics.iter().map(ToString::to_string).collect();
         let selection = Selection::new(&topics).map_err(|error| LandfallError::Config(error.to_string()))?;
-        let (store, state_lock): (Arc<dyn CheckpointStore>, _) = match config.checkpoint.store {
-            StoreKind::Sled => {
-                let store = SledStore::open(&config.checkpoint.path)?;
-                let lock = store.lock().clone();
-                (Arc::new(store), Some(lock))
-            }
-            StoreKind::Memory => (Arc::new(MemoryStore::new()), None),
+        // The lock of the state directory comes before anything of the lake is touched.
+        let sled = match config.checkpoint.store {
+            StoreKind::Sled => Some(SledStore::open(&config.checkpoint.path)?),
+            StoreKind::Lake | StoreKind::Memory => None,
         };
+        let state_lock = sled.as_ref().map(|store| store.lock().clone());
         let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
         let about = about(&config);
-        let lock = lake.lock(&format!("landfall with the checkpoint store {}", about.path));
-        let lock = lock.map_err(|error| match error {
-            LakeError::Refused { .. } => LandfallError::Held(error),
-            other => LandfallError::Lake(other),
-        })?;
+        let mut lock = None;
+        if config.checkpoint.store == StoreKind::Lake {
+            lake.must_be_coherent()?;
+        } else {
+            let taken = lake.lock(&format!("landfall with the checkpoint store {}", about.path));
+            lock = Some(taken.map_err(|error| match error {
+                LakeError::Refused { .. } => LandfallError::Held(error),
+                other => LandfallError::Lake(other),
+            })?);
+        }
         let lake: Arc<dyn Lake> = Arc::new(lake);
+        let store: Arc<dyn CheckpointStore> = match (sled, config.checkpoint.store) {
+            (Some(store), _) => Arc::new(store),
+            (None, StoreKind::Memory) => Arc::new(MemoryStore::new()),
+            (None, _) => Arc::new(LakeStore::new(lake.clone())),
+        };
         if let Err(OriginError::NoLake { .. }) = Origin::open(lake.clone()).await {
             // Once, before anything is entrusted to it: does this place really create exclusively?
             landfall_lake::probe(lake.as_ref()).await?;
@@ -109,7 +117,7 @@ impl Landfall {
             state_lock,
             selection,
             truncation_wait: TRUNCATION_WAIT,
-            _lock: Some(lock),
+            _lock: lock,
         })
     }
 
@@ -259,11 +267,11 @@ pub(crate) fn roll(config: &Config) -> Roll {
 
 /// What this process says of itself as the owner of a lake.
 pub(crate) fn about(config: &Config) -> OwnerAbout {
-    OwnerAbout {
-        host: HeldBy::this_process().host,
-        path: absolute(&config.checkpoint.path).display().to_string(),
-        version: env!("CARGO_PKG_VERSION").into(),
-    }
+    let path = match config.checkpoint.store {
+        StoreKind::Lake => "the lake itself".into(),
+        StoreKind::Sled | StoreKind::Memory => absolute(&config.checkpoint.path).display().to_string(),
+    };
+    OwnerAbout { host: HeldBy::this_process().host, path, version: env!("CARGO_PKG_VERSION").into() }
 }
 
 /// The same place has the same name, wherever the process was started.

@@ -19,6 +19,7 @@ pub mod demo;
 mod files;
 pub mod kafka;
 mod landfall;
+pub mod migrate;
 pub mod origin;
 pub mod pipeline;
 pub mod plan;

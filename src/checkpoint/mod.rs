@@ -1,12 +1,13 @@
 //! Checkpoints: one small versioned record per stream, and the stores that keep them.
 //!
 //! [`state`] holds the record and its pure transitions, [`encode`] its bytes; [`CheckpointStore`] is `load`
-//! and `swap`, with the stores [`MemoryStore`] and [`SledStore`]. [`holder`] is how other commands reach a
-//! store that a running process holds.
+//! and `swap`, with the stores [`MemoryStore`], [`SledStore`] (one process) and [`LakeStore`] (any number).
+//! [`holder`] is how other commands reach a store that a running process holds.
 
 pub mod encode;
 mod group_commit;
 pub mod holder;
+pub(crate) mod lake;
 mod ledger;
 pub mod lock;
 mod marker;
@@ -22,6 +23,7 @@ use landfall_sink::Stream;
 
 pub use self::sled::SledStore;
 pub use encode::DecodeError;
+pub use lake::{FormerTrees, LakeStore};
 pub use memory::MemoryStore;
 pub use state::{Checkpoint, Commit, Lineage, Planned, Refusal};
 
@@ -35,8 +37,21 @@ pub fn store_id(directory: &std::path::Path) -> Result<Option<String>, StoreErro
 pub enum Swap {
     /// The new record stands, durably.
     Won,
-    /// Somebody else's version stands: load it and act on it alone.
+    /// A version of somebody else stands: load it and act on it alone. Where processes share a store it may have been
+    /// made on top of this change, so that is looked up in what was loaded.
     Lost,
+}
+
+/// Who owns a lake, as its newest owner object says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    pub number: u64,
+    /// Of the store, as in the configuration.
+    pub kind: String,
+    /// The store's id.
+    pub store: String,
+    /// The lake's id.
+    pub lake: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +78,19 @@ pub trait CheckpointStore: Send + Sync + 'static {
 
     /// The store's own id, durable before anyone saw it.
     fn id(&self) -> &str;
+
+    /// Whether this store is the owner that the lake names.
+    fn owns(&self, owner: &Seat) -> bool {
+        owner.store == self.id()
+    }
+
+    /// This store is the owner, under this number: a store that lives in the lake has its place below it.
+    fn seat(&self, _owner: &Seat) {}
+
+    /// Whether other processes may change records at any time.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// The id of the lake that this store was first used with.
     async fn lake_id(&self) -> Result<Option<String>, StoreError>;

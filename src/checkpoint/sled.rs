@@ -66,17 +66,22 @@ impl SledStore {
     /// has written bars the store's own user from it, so this is a copy: nothing in the directory changes, and what is
     /// swapped here is forgotten. The store is locked as long as this lives.
     pub fn look(path: &Path) -> Result<Option<SledStore>, StoreError> {
-        let there = |name: &str| {
-            let name = path.join(name);
-            name.try_exists().map_err(|error| rules::sort_io(&path.display().to_string(), "its directory", error))
-        };
-        if !there("format.json")? && !there("checkpoints")? {
+        if !SledStore::is_there(path)? {
             return Ok(None);
         }
         let lock = Arc::new(StateLock::borrow(path, PATIENCE)?);
         let copy = opening::copy(path)?;
         let place = copy.path().to_owned();
         SledStore::start(&place, path, lock, Some(copy)).map(Some)
+    }
+
+    /// Whether a state directory holds a store, whole or damaged.
+    pub fn is_there(path: &Path) -> Result<bool, StoreError> {
+        let there = |name: &str| {
+            let name = path.join(name);
+            name.try_exists().map_err(|error| rules::sort_io(&path.display().to_string(), "its directory", error))
+        };
+        Ok(there("format.json")? || there("checkpoints")?)
     }
 
     /// The database in `place`, which is called `shown` in messages.

@@ -195,6 +195,20 @@ impl Checkpoint {
         self.planned.iter().map(|plan| plan.from).fold(self.next, i64::min)
     }
 
+    /// Whether it differs from `old` in nothing but commits, and in what was learned with them: no range was planned,
+    /// and nothing was decided.
+    pub fn only_commits_since(&self, old: &Checkpoint) -> bool {
+        let learned = |known: Option<Lineage>, now: Option<Lineage>| known.is_none() || known == now;
+        let same = |plan: &Planned, known: &Planned| {
+            (&plan.layout, plan.resolved) == (&known.layout, known.resolved) && learned(known.lineage(), plan.lineage())
+        };
+        let bounds = |record: &Checkpoint| (record.genesis, record.next, record.accepted_cut);
+        bounds(old) == bounds(self)
+            && (&old.stream, &old.adopted_topic_id) == (&self.stream, &self.adopted_topic_id)
+            && learned(old.next_lineage(), self.next_lineage())
+            && self.planned.iter().all(|plan| old.open_plan(plan.span()).is_some_and(|known| same(plan, known)))
+    }
+
     /// What is known of the last record before `next`.
     pub fn next_lineage(&self) -> Option<Lineage> {
         together(self.next_epoch, self.next_epoch_at, self.next)

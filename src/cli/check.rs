@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::engine::{asked, block_on, connect, known_checkpoints, origin};
 use super::status::{self, StreamState};
 use super::table::{Table, number};
-use super::{ConfigArg, Console, Exit, Failure, Render};
+use super::{ConfigArg, Console, Exit, Failure, Render, view};
 use crate::checkpoint::holder::{Client, Inspection, open_or_ask};
 use crate::checkpoint::{Checkpoint, store_id};
 use crate::config::{Config, OnGap, StoreKind};
@@ -264,8 +264,10 @@ impl Look<'_> {
 
 /// Whether a run could have the store, or has it.
 async fn store(config: &Config) -> Result<String, Failure> {
-    if config.checkpoint.store == StoreKind::Memory {
-        return Ok("in memory: it forgets everything".into());
+    match config.checkpoint.store {
+        StoreKind::Sled => {}
+        StoreKind::Memory => return Ok("in memory: it forgets everything".into()),
+        StoreKind::Lake => return in_lake(config).await,
     }
     let place = config.checkpoint.path.display();
     match open_or_ask(&config.checkpoint.path).await? {
@@ -281,6 +283,19 @@ async fn store(config: &Config) -> Result<String, Failure> {
     }
 }
 
+async fn in_lake(config: &Config) -> Result<String, Failure> {
+    let place = config.lake.url.local_path();
+    if place.exists() {
+        LocalLake::open_to_read(place, 1)?.must_be_coherent()?;
+    }
+    // Whose it is, is told in the row of the lake.
+    let Some(origin) = origin(config).await? else { return Ok("in the lake; nothing there yet".into()) };
+    match view::of_origin(&origin).await? {
+        Some(known) => Ok(format!("in the lake, {} checkpoints", number(known.len() as u64))),
+        None => Ok("in the lake; nothing there yet".into()),
+    }
+}
+
 /// Whether it can be written to, and is this store's or nobody's.
 async fn lake(config: &Config) -> Result<String, Failure> {
     let place = config.lake.url.local_path();
@@ -289,7 +304,11 @@ async fn lake(config: &Config) -> Result<String, Failure> {
         return Ok(format!("{} will be created", config.lake.url));
     }
     let Some(origin) = origin(config).await? else { return Ok(format!("{} has no owner yet", config.lake.url)) };
-    origin.is_of(store_id(&config.checkpoint.path)?.as_deref(), &landfall::about(config))?;
+    let about = landfall::about(config);
+    match config.checkpoint.store {
+        StoreKind::Lake => origin.is_its_own(&about)?,
+        StoreKind::Sled | StoreKind::Memory => origin.is_of(store_id(&config.checkpoint.path)?.as_deref(), &about)?,
+    }
     Ok(format!("{}, lake id {}, owned by this store", config.lake.url, origin.lake_id()))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use landfall_lake::{Lake, LocalLake};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, view};
 use crate::LandfallError;
 use crate::checkpoint::holder::{Inspection, open_or_ask};
 use crate::checkpoint::{Checkpoint, store_id};
@@ -50,8 +50,10 @@ pub async fn asked<T: Send + 'static>(
 /// Every checkpoint, whoever holds the store; `None` where there is no store. The store is let go at once, so that
 /// a landfall that starts meanwhile can have it.
 pub async fn known_checkpoints(config: &Config) -> Result<Option<Vec<Checkpoint>>, Failure> {
-    if config.checkpoint.store == StoreKind::Memory {
-        return Ok(None);
+    match config.checkpoint.store {
+        StoreKind::Sled => {}
+        StoreKind::Memory => return Ok(None),
+        StoreKind::Lake => return view::own_checkpoints(config).await,
     }
     match open_or_ask(&config.checkpoint.path).await? {
         Inspection::Absent => Ok(None),

@@ -11,6 +11,7 @@ pub mod demo;
 mod engine;
 mod exit;
 mod logging;
+pub mod migrate;
 pub mod offsets;
 pub mod plan;
 mod progress;
@@ -135,6 +136,7 @@ pub enum Command {
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
     Rebuild(rebuild::RebuildArgs),
+    Migrate(migrate::MigrateArgs),
     Offsets(offsets::OffsetsArgs),
     Resolve(resolve::ResolveArgs),
     Wal(wal::WalArgs),
@@ -160,6 +162,7 @@ impl Command {
             Command::Status(args) => status::run(args, console),
             Command::Verify(args) => verify::run(args, console),
             Command::Rebuild(args) => rebuild::run(args, console),
+            Command::Migrate(args) => migrate::run(args, console),
             Command::Offsets(args) => offsets::run(args, console),
             Command::Resolve(args) => resolve::run(args, console),
             Command::Wal(args) => wal::run(args, console),

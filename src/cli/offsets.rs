@@ -6,11 +6,10 @@ use clap::Args;
 use landfall_sink::Span;
 use serde::Serialize;
 
-use super::engine::{block_on, same_owner};
+use super::engine::{block_on, known_checkpoints, same_owner};
 use super::table::{Table, number, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
-use crate::checkpoint::holder::open_or_ask;
 
 /// Prints where the batch view ends, as JSON, to start a speed layer there
 #[derive(Debug, Args)]
@@ -73,9 +72,8 @@ fn ask(target: &Target) -> Result<Offsets, Failure> {
         match target {
             Target::Config(config) => {
                 same_owner(config).await?;
-                let inspection = open_or_ask(&config.checkpoint.path).await?;
-                let views = inspection.checkpoints().await?.into_iter().map(View::from).collect();
-                view::present(&config.lake.url, views).await
+                let checkpoints = known_checkpoints(config).await?.unwrap_or_default();
+                view::present(&config.lake.url, checkpoints.into_iter().map(View::from).collect()).await
             }
             Target::Lake(url) => view::present(url, view::of_lake(url).await?).await,
         }

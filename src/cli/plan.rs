@@ -12,7 +12,7 @@ use super::engine::{asked, block_on, connect, known_checkpoints, origin, same_ow
 use super::table::{Table, bytes, number, or_dash};
 use super::{ConfigArg, Console, Exit, Failure, Render};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, OnGap, Start};
+use crate::config::{Config, OnGap, Start, StoreKind};
 use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
 use crate::landfall::roll;
@@ -24,16 +24,75 @@ use crate::supervisor::resolve_start;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     landfall plan landfall.toml\n  \
-    landfall plan --output json landfall.toml | jq '.batches[].file'")]
+    landfall plan --output json landfall.toml | jq '.batches[].file'\n  \
+    landfall plan --price 0.005 landfall.toml          what the requests of a busy day cost")]
 pub struct PlanArgs {
     #[command(flatten)]
     pub config: ConfigArg,
+    /// What 1,000 PUT or LIST requests cost, as the store's price list says it: the requests of a day get a price
+    #[arg(long, value_name = "PRICE", value_parser = parse_price)]
+    pub price: Option<f64>,
+}
+
+fn parse_price(text: &str) -> Result<f64, String> {
+    let price = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| format!("{text:?} is not a price; expected one for 1,000 requests, as in 0.005"))
 }
 
 /// The batches that a run would make.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlanResult {
     pub batches: Vec<PlanRow>,
+    pub requests: Requests,
+}
+
+/// What a day of the destination costs in requests, with records in every partition all the time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Requests {
+    pub partitions: u64,
+    /// By `lake.roll.max_age`; a backlog, or more than one file's worth of records in that time, makes more.
+    pub batches_per_day: u64,
+    /// One file a batch.
+    pub data_puts_per_day: u64,
+    /// Of a checkpoint store in the lake: the plan and the commit of a batch.
+    pub checkpoint_puts_per_day: u64,
+    pub lists_per_day: u64,
+    pub deletes_per_day: u64,
+    pub price_per_thousand: Option<f64>,
+    /// Of puts and lists; nobody charges for deletions.
+    pub cost_per_day: Option<f64>,
+}
+
+/// Old versions are deleted so many at a time.
+const DELETED_AT_ONCE: u64 = crate::checkpoint::lake::DELETED_AT_ONCE as u64;
+
+impl Requests {
+    fn of(config: &Config, partitions: u64, price: Option<f64>) -> Requests {
+        let age = config.lake.roll.max_age.as_secs_f64().max(0.001);
+        let batches = (partitions as f64 * 86_400.0 / age).ceil() as u64;
+        let in_lake = if config.checkpoint.store == StoreKind::Lake { batches } else { 0 };
+        let charged = batches + 3 * in_lake;
+        Requests {
+            partitions,
+            batches_per_day: batches,
+            data_puts_per_day: batches,
+            checkpoint_puts_per_day: 2 * in_lake,
+            lists_per_day: in_lake,
+            deletes_per_day: (2 * in_lake).div_ceil(DELETED_AT_ONCE),
+            price_per_thousand: price,
+            cost_per_day: price.map(|price| (charged as f64 * price / 1000.0 * 1e4).round() / 1e4),
+        }
+    }
+
+    fn text(&self) -> String {
+        let puts = self.data_puts_per_day + self.checkpoint_puts_per_day;
+        let (partitions, lists) = (number(self.partitions), number(self.lists_per_day));
+        let (puts, deletes) = (number(puts), number(self.deletes_per_day));
+        let cost = self.cost_per_day.map_or(String::new(), |cost| format!(", {cost:.2} a day at that price"));
+        format!(
+            "A day with records in all {partitions} partitions: {puts} puts, {lists} lists, {deletes} deletes{cost}\n"
+        )
+    }
 }
 
 /// One batch of the near future.
@@ -56,7 +115,7 @@ pub struct PlanRow {
 impl Render for PlanResult {
     fn text(&self) -> String {
         if self.batches.is_empty() {
-            return "Nothing to land now.\n".into();
+            return format!("Nothing to land now.\n{}", self.requests.text());
         }
         let mut table = Table::new(&["topic", ">partition", ">from", ">until", ">records", ">about", "state", "file"]);
         for row in &self.batches {
@@ -71,18 +130,18 @@ impl Render for PlanResult {
                 row.file.clone(),
             ]);
         }
-        table.render()
+        table.render() + &self.requests.text()
     }
 }
 
 pub fn run(args: &PlanArgs, console: &Console) -> Result<Exit, Failure> {
     let config = args.config.load(console.env())?;
-    console.show(&foresee(&config)?)?;
+    console.show(&foresee(&config, args.price)?)?;
     Ok(Exit::Done)
 }
 
 /// Looks at the checkpoints, at Kafka's ends and at the newest files of each stream.
-fn foresee(config: &Config) -> Result<PlanResult, Failure> {
+fn foresee(config: &Config, price: Option<f64>) -> Result<PlanResult, Failure> {
     block_on(async {
         same_owner(config).await?;
         let known = known_checkpoints(config).await?.unwrap_or_default();
@@ -93,7 +152,7 @@ fn foresee(config: &Config) -> Result<PlanResult, Failure> {
         let origin = origin(config).await?;
         // No name depends on the lake's id, so one that has none yet is asked like any other.
         let layout = files::layout(config, origin.as_ref().map_or("", Origin::lake_id));
-        Foresight { config, known, kafka, cluster, origin, layout }.plan().await
+        Foresight { config, known, kafka, cluster, origin, layout }.plan(price).await
     })
 }
 
@@ -113,19 +172,21 @@ struct Foresight<'a> {
 }
 
 impl Foresight<'_> {
-    async fn plan(&self) -> Result<PlanResult, Failure> {
+    async fn plan(&self, price: Option<f64>) -> Result<PlanResult, Failure> {
         let wanted: Vec<String> = self.config.kafka.topics.iter().map(ToString::to_string).collect();
         let selection = Selection::new(&wanted).map_err(|error| Failure::new(Exit::Config, error))?;
         let found = asked(&self.kafka, move |kafka| kafka.topics(&selection, ASK)).await?;
         let mut batches = Vec::new();
+        let mut partitions = 0;
         for topic in found {
+            partitions += u64::try_from(topic.partitions).unwrap_or(0);
             match &topic.problem {
                 Some(problem @ KafkaError::Missing(_)) => tracing::warn!("{problem}: a run waits until it is created"),
                 Some(problem) => return Err(problem.clone().into()),
                 None => self.topic(&topic, &mut batches).await?,
             }
         }
-        Ok(PlanResult { batches })
+        Ok(PlanResult { batches, requests: Requests::of(self.config, partitions, price) })
     }
 
     async fn topic(&self, topic: &TopicMeta, batches: &mut Vec<PlanRow>) -> Result<(), Failure> {
@@ -283,7 +344,9 @@ pub fn sample() -> PlanResult {
         file: "orders/0/00000000000000001200-00000000000000001234.parquet".into(),
         planned: true,
     };
-    PlanResult { batches: vec![row] }
+    let mut config = Config::default();
+    config.checkpoint.store = StoreKind::Lake;
+    PlanResult { batches: vec![row], requests: Requests::of(&config, 1, Some(0.005)) }
 }
 
 #[cfg(test)]
@@ -303,14 +366,30 @@ mod tests {
     }
 
     #[test]
+    fn the_requests_of_a_day_follow_from_the_age_of_a_batch() {
+        let mut config = Config::default();
+        config.lake.roll.max_age = Duration::from_secs(300);
+        let requests = Requests::of(&config, 24, None);
+        assert_eq!((requests.data_puts_per_day, requests.checkpoint_puts_per_day), (6912, 0));
+        assert_eq!((requests.lists_per_day, requests.cost_per_day), (0, None));
+        config.checkpoint.store = StoreKind::Lake;
+        let requests = Requests::of(&config, 24, Some(0.005));
+        assert_eq!((requests.checkpoint_puts_per_day, requests.lists_per_day), (13_824, 6912));
+        assert_eq!(requests.cost_per_day, Some(0.1382));
+        assert!(parse_price("0.005").is_ok() && parse_price("-1").is_err() && parse_price("x").is_err());
+    }
+
+    #[test]
     fn batches_are_listed() {
         let mut plan = sample();
         plan.batches[0].bytes = None;
         assert_eq!(
             plan.text(),
             "topic   partition   from  until  records  about  state    file\n\
-             orders          0  1_200  1_234       34      -  planned  orders/0/00000000000000001200-00000000000000001234.parquet\n"
+             orders          0  1_200  1_234       34      -  planned  orders/0/00000000000000001200-00000000000000001234.parquet\n\
+             A day with records in all 1 partitions: 4_320 puts, 1_440 lists, 116 deletes, 0.03 a day at that price\n"
         );
-        assert!(PlanResult { batches: vec![] }.text().starts_with("Nothing to land"));
+        plan.batches.clear();
+        assert!(plan.text().starts_with("Nothing to land"));
     }
 }

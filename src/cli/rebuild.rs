@@ -14,7 +14,7 @@ use super::engine::{asked as asked_kafka, block_on, connect, known_checkpoints};
 use super::progress::aside;
 use super::table::{Table, number, spans};
 use super::{Bar, ConfigArg, Console, Exit, Failure, Progress, Render};
-use crate::checkpoint::SledStore;
+use crate::checkpoint::{CheckpointStore, LakeStore, SledStore};
 use crate::config::{Config, StoreKind};
 use crate::files;
 use crate::landfall::{self, IO_THREADS, LandfallError};
@@ -113,22 +113,33 @@ fn make(config: &Config, args: &RebuildArgs, console: &Console) -> Result<Rebuil
         let owner = announce(config, args, lake, console).await?;
         confirm("make the checkpoints anew", args.yes)?;
         // Its lock is held from here on, and so is that of the lake.
-        let store = SledStore::open(&config.checkpoint.path)?;
-        let lake = LocalLake::open(place, IO_THREADS)?;
+        let sled = match config.checkpoint.store {
+            StoreKind::Sled => Some(SledStore::open(&config.checkpoint.path)?),
+            StoreKind::Lake | StoreKind::Memory => None,
+        };
+        let local = LocalLake::open(place, IO_THREADS)?;
+        let _lock = local.lock("landfall rebuild").map_err(LandfallError::Held)?;
+        if sled.is_none() {
+            local.must_be_coherent()?;
+        }
+        let lake: Arc<dyn Lake> = Arc::new(local);
+        let store: Box<dyn CheckpointStore> = match sled {
+            Some(store) => Box::new(store),
+            None => Box::new(LakeStore::new(lake.clone())),
+        };
         let about = landfall::about(config);
         // A store that stood in this very place is the lost one, not another's.
         let was_here = owner.is_some_and(|owner| (owner.host, owner.path) == (about.host.clone(), about.path.clone()));
-        let _lock = lake.lock("landfall rebuild").map_err(LandfallError::Held)?;
         let bar = console.bar("rebuild", "streams");
         let workers = config.limits.workers_or_cores();
         let operator = Person { config, args, console, bar };
         let work = Rebuild {
-            lake: Arc::new(lake),
-            store: &store,
+            lake,
+            store: store.as_ref(),
             about,
             take_over: args.take_over || was_here,
             holes: args.holes.into(),
-            // Records that the store still has are taken from it; sled keeps no others.
+            // Records that the store still has are taken from it, and those of former owners from the lake.
             former: None,
             parallel: workers,
         };
@@ -144,9 +155,13 @@ async fn announce(
     console: &Console,
 ) -> Result<Option<OwnerAbout>, Failure> {
     console.remark(&format!("lake              {}", lake.url()));
+    let mut in_lake = None;
     let owner = match Origin::open(lake).await {
         Ok(origin) => {
             console.remark(&format!("its owner         {}", origin.owner()));
+            if config.checkpoint.store == StoreKind::Lake {
+                in_lake = Some(origin.streams().await?.len());
+            }
             Some(origin.owner().about.clone())
         }
         // The rebuild itself says whether the layouts still tell the lake's id.
@@ -156,9 +171,15 @@ async fn announce(
         }
         Err(error) => return Err(error.into()),
     };
-    let there = known_checkpoints(config).await?.map_or(0, |known| known.len());
-    let store = config.checkpoint.path.display();
-    console.remark(&format!("checkpoint store  {store}, with {} checkpoints", number(there as u64)));
+    if config.checkpoint.store == StoreKind::Lake {
+        let born = number(in_lake.unwrap_or(0) as u64);
+        console.remark(&format!("checkpoint store  in the lake, under a new owner's number; {born} streams were born"));
+        console.remark("no process may land into this lake until it is done: end all of them, on every host");
+    } else {
+        let there = known_checkpoints(config).await?.map_or(0, |known| known.len());
+        let store = config.checkpoint.path.display();
+        console.remark(&format!("checkpoint store  {store}, with {} checkpoints", number(there as u64)));
+    }
     if args.take_over {
         console.remark("with --take-over: no process of the present owner may run, nor ever be started again");
     }
@@ -201,7 +222,8 @@ impl Operator for Person<'_> {
     }
 
     async fn requests_have_ended(&self) {
-        if self.args.take_over {
+        // A store in the lake has no lock that says that nobody else works on it.
+        if self.args.take_over || self.config.checkpoint.store == StoreKind::Lake {
             tokio::time::sleep(TAKING_OVER).await;
         }
     }

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::engine::block_on;
 use super::target::parse_range;
-use super::{ConfigArg, Console, Exit, Failure, Render, StreamName};
-use crate::Landfall;
+use super::{ConfigArg, Console, Exit, Failure, Render, StreamName, view};
 use crate::checkpoint::holder::{Inspection, Resolve, open_or_ask};
 use crate::checkpoint::{Checkpoint, StoreError};
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
+use crate::{Landfall, LandfallError};
 
 /// Decides about an exact range of a stopped stream that can never be read again
 #[derive(Debug, Args)]
@@ -82,6 +82,8 @@ pub enum CarriedOut {
     Before,
     /// By the process that runs.
     Now,
+    /// By every process that lands the stream, wherever it runs.
+    ByWhoLands,
     NextRun,
 }
 
@@ -97,6 +99,9 @@ impl Render for Resolved {
         let when = match self.carried_out {
             CarriedOut::Before => "It has been carried out",
             CarriedOut::Now => "The running landfall carries it out now",
+            CarriedOut::ByWhoLands => {
+                "A landfall that runs carries it out within ten seconds, otherwise the next run does"
+            }
             CarriedOut::NextRun => "The next run carries it out",
         };
         format!("{topic}/{partition} [{from}, {until}) {stored}: {word}. {when}.\n")
@@ -117,16 +122,28 @@ fn decide(config: &Config, stream: &StreamName, range: Span, decision: Decision)
         let Span { from, until } = range;
         Resolved { topic: topic.clone(), partition, from, until, decision, already, carried_out }
     };
+    let is_asked = |one: &&Checkpoint| one.stream.topic == topic && one.stream.partition == partition;
     block_on(async {
+        if config.checkpoint.store == StoreKind::Lake {
+            let all = view::own_checkpoints(config).await?.unwrap_or_default();
+            if let Some(stood) = all.iter().filter(is_asked).find_map(|one| stands(one, range, resolution)) {
+                return Ok(resolved(true, stood.carried_out(CarriedOut::ByWhoLands)));
+            }
+            // Whoever lands the stream finds the decision in the lake.
+            return match Landfall::open(config.clone()).await?.resolve(&topic, partition, range, resolution).await {
+                Ok(_) => Ok(resolved(false, CarriedOut::ByWhoLands)),
+                Err(LandfallError::Store(error)) => Err(refused(error)),
+                Err(error) => Err(error.into()),
+            };
+        }
         let inspection = open_or_ask(&config.checkpoint.path).await?;
         let when = match &inspection {
             Inspection::Running(_) => CarriedOut::Now,
             Inspection::Idle(_) | Inspection::Absent => CarriedOut::NextRun,
         };
         let all = inspection.checkpoints().await?;
-        let mut same = all.iter().filter(|one| one.stream.topic == topic && one.stream.partition == partition);
-        if let Some(stood) = same.find_map(|checkpoint| stands(checkpoint, range, resolution)) {
-            return Ok(resolved(true, if stood == Stood::Done { CarriedOut::Before } else { when }));
+        if let Some(stood) = all.iter().filter(is_asked).find_map(|one| stands(one, range, resolution)) {
+            return Ok(resolved(true, stood.carried_out(when)));
         }
         match inspection {
             Inspection::Running(client) => {
@@ -152,6 +169,16 @@ fn decide(config: &Config, stream: &StreamName, range: Span, decision: Decision)
 enum Stood {
     Planned,
     Done,
+}
+
+impl Stood {
+    /// `when` an open plan is carried out.
+    fn carried_out(self, when: CarriedOut) -> CarriedOut {
+        match self {
+            Stood::Planned => when,
+            Stood::Done => CarriedOut::Before,
+        }
+    }
 }
 
 /// Whether this decision was taken before: it stands in an open plan, or what it leads to stands in the checkpoint.

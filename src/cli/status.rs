@@ -6,12 +6,13 @@ use clap::Args;
 use landfall_sink::{Span, Stream};
 use serde::Serialize;
 
-use super::engine::{block_on, same_owner};
+use super::engine::{block_on, known_checkpoints, same_owner};
 use super::table::{Table, number, or_dash, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::holder::{Client, Inspection, open_or_ask};
+use crate::config::StoreKind;
 use crate::status::{Activity, StreamStatus};
 
 /// Shows where every partition stands: next, committed, planned, lag, gaps
@@ -145,10 +146,14 @@ pub fn run(args: &StatusArgs, console: &Console) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Asks the holder of the store, the store itself, or the files.
+/// Asks the holder of the store, the store itself, the lake that keeps its own checkpoints, or the files.
 fn ask(target: &Target) -> Result<Status, Failure> {
     let streams = block_on(async {
         match target {
+            Target::Config(config) if config.checkpoint.store == StoreKind::Lake => {
+                let checkpoints = known_checkpoints(config).await?.unwrap_or_default();
+                Ok(checkpoints.into_iter().map(of_checkpoint).collect())
+            }
             Target::Config(config) => {
                 same_owner(config).await?;
                 of_store(&open_or_ask(&config.checkpoint.path).await?).await

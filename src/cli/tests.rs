@@ -57,6 +57,8 @@ fn commands_are_read_as_documented() {
         "landfall status file:///data/lake",
         "landfall verify --kafka l.toml",
         "landfall offsets l.toml",
+        "landfall migrate l.toml --to lake --yes",
+        "landfall plan --price 0.005 l.toml",
         "landfall completions bash",
         "landfall wal ls ./wal --output json",
         "landfall wal cat ./wal --topic t --partition 3 --from 5 --until 9",
@@ -80,6 +82,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         "landfall migrate x",
         "landfall wal",
         "landfall wal check",
+        "landfall migrate x --to sled",
     ] {
         let error = parse(line).unwrap_err();
         assert!(error.use_stderr(), "{line}");
@@ -124,6 +127,7 @@ fn the_documents_show_the_real_shapes() {
     documented(&document, "status", &status::sample());
     documented(&document, "verify", &verify::sample());
     documented(&document, "rebuild", &rebuild::sample());
+    documented(&document, "migrate", &migrate::sample());
     documented(&document, "offsets", &offsets::sample());
     documented(&document, "resolve", &resolve::sample());
     documented(&document, "wal ls", &wal::ls_sample());

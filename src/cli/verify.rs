@@ -9,9 +9,9 @@ use landfall_sink::{Sink, Stream};
 
 use super::engine::{asked, block_on_threads, connect, known_checkpoints, same_owner};
 use super::table::{Table, bytes, number, or_dash};
-use super::{Console, Exit, Failure, Progress, Render, Target, TargetArg};
+use super::{Console, Exit, Failure, Progress, Render, Target, TargetArg, view};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, Limits};
+use crate::config::{Config, LakeUrl, Limits, StoreKind};
 use crate::files::{self, FileAuditor};
 use crate::landfall::IO_THREADS;
 use crate::origin::Origin;
@@ -158,7 +158,7 @@ fn audit(target: &Target, kafka: bool, console: &Console) -> Result<Report, Fail
         // Before the first listing: what is committed by now must be there.
         let checkpoints = match config {
             Some(config) => checkpoints(config, console).await?,
-            None => None,
+            None => checkpoints_in(url).await?,
         };
         let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), workers.max(IO_THREADS))?);
         let origin = Origin::open(lake.clone()).await?;
@@ -186,11 +186,25 @@ async fn topics(config: &Config) -> Result<Topics, Failure> {
 
 async fn checkpoints(config: &Config, console: &Console) -> Result<Option<BTreeMap<Stream, Checkpoint>>, Failure> {
     let Some(known) = known_checkpoints(config).await? else {
-        let store = config.checkpoint.path.display();
+        let store = match config.checkpoint.store {
+            StoreKind::Lake => config.lake.url.to_string(),
+            StoreKind::Sled | StoreKind::Memory => config.checkpoint.path.display().to_string(),
+        };
         console.remark(&format!("there is no checkpoint store in {store}: the files are held against nothing"));
         return Ok(None);
     };
-    Ok(Some(known.into_iter().map(|checkpoint| (checkpoint.stream.clone(), checkpoint)).collect()))
+    Ok(Some(by_stream(known)))
+}
+
+/// Of a lake that keeps its own.
+async fn checkpoints_in(url: &LakeUrl) -> Result<Option<BTreeMap<Stream, Checkpoint>>, Failure> {
+    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), IO_THREADS)?);
+    let origin = Origin::open(lake).await?;
+    Ok(view::of_origin(&origin).await?.map(by_stream))
+}
+
+fn by_stream(known: Vec<Checkpoint>) -> BTreeMap<Stream, Checkpoint> {
+    known.into_iter().map(|checkpoint| (checkpoint.stream.clone(), checkpoint)).collect()
 }
 
 /// Every layout of the lake is looked at, whichever the sink has.

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use landfall_lake::{Lake, LocalLake};
 use landfall_sink::{Span, Stream, merge_spans};
 
 use super::Failure;
-use crate::checkpoint::Checkpoint;
-use crate::config::LakeUrl;
+use super::engine::origin;
+use crate::checkpoint::{Checkpoint, CheckpointStore, LakeStore};
+use crate::config::{Config, LakeUrl};
 use crate::files;
+use crate::landfall;
 use crate::origin::{Origin, places};
 
 pub struct View {
@@ -35,11 +37,40 @@ impl From<Checkpoint> for View {
     }
 }
 
-/// What the files alone show: `committed` is where they end without a hole from the first offset on, and
-/// ranges without a file, below the last one, are what a store would have planned.
+/// How many streams are looked up at once.
+const SIDE_BY_SIDE: usize = 32;
+
+/// The checkpoints that the lake of a configuration keeps itself; `None` where there is no lake yet. One that belongs
+/// to another kind of store is refused.
+pub async fn own_checkpoints(config: &Config) -> Result<Option<Vec<Checkpoint>>, Failure> {
+    let Some(origin) = origin(config).await? else { return Ok(None) };
+    origin.is_its_own(&landfall::about(config))?;
+    of_origin(&origin).await
+}
+
+/// The checkpoints in a lake; `None` where its owner keeps them elsewhere.
+pub async fn of_origin(origin: &Origin) -> Result<Option<Vec<Checkpoint>>, Failure> {
+    let seat = origin.owner().seat();
+    let store = LakeStore::new(origin.lake().clone());
+    if !store.owns(&seat) {
+        return Ok(None);
+    }
+    store.seat(&seat);
+    let store = &store;
+    let loads = origin.streams().await?.into_iter().map(async |stream| store.load(&stream).await);
+    let found: Vec<Option<Checkpoint>> = futures::stream::iter(loads).buffered(SIDE_BY_SIDE).try_collect().await?;
+    Ok(Some(found.into_iter().flatten().collect()))
+}
+
+/// What a lake shows: its own checkpoints, or, where a store elsewhere has them, what its files say: `committed` is
+/// where they end without a hole from the first offset on, and ranges without a file, below the last one, are what a
+/// store would have planned.
 pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
     let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 2)?);
     let origin = Origin::open(lake.clone()).await?;
+    if let Some(checkpoints) = of_origin(&origin).await? {
+        return Ok(checkpoints.into_iter().map(View::from).collect());
+    }
     let mut views = Vec::new();
     // Without a layout nothing was ever planned here.
     let Some(layout) = origin.layouts().await?.into_iter().next() else { return Ok(views) };

@@ -91,6 +91,8 @@ impl Default for CheckpointSettings {
 pub enum StoreKind {
     /// On this host's disk, used by one process at a time.
     Sled,
+    /// In the lake itself, used by any number of processes.
+    Lake,
     /// Forgets everything at the end: for tests and for programs that know what they do. No file can ask for it.
     Memory,
 }

@@ -225,7 +225,6 @@ fn what_a_later_release_will_have_is_refused_as_such() {
         "[source]\nmode = \"receiver\"",
         "[receiver]\nreceivers = 2",
         "[receiver]\nwal_dir = \"./wal\"",
-        "[checkpoint]\nstore = \"lake\"",
         "format = \"jsonl\"",
         "format = \"avro\"",
         "format = \"raw\"",

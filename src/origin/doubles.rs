@@ -59,6 +59,16 @@ impl MemoryLake {
         self.objects.lock().unwrap().keys().cloned().collect()
     }
 
+    /// Takes objects away, as a hand or a deletion does.
+    pub fn take(&self, paths: impl IntoIterator<Item = String>) -> Vec<(String, Bytes)> {
+        let mut objects = self.objects.lock().unwrap();
+        paths.into_iter().filter_map(|path| objects.remove(&path).map(|content| (path, content))).collect()
+    }
+
+    pub fn put_all(&self, objects: Vec<(String, Bytes)>) {
+        self.objects.lock().unwrap().extend(objects);
+    }
+
     pub fn put(&self, path: &str, content: &'static str) {
         self.objects.lock().unwrap().insert(path.into(), Bytes::from_static(content.as_bytes()));
     }

@@ -10,7 +10,13 @@ use crate::checkpoint::{Refusal, StoreError};
 pub enum OriginError {
     /// Another checkpoint store owns the lake.
     #[error("lake {lake} belongs to another checkpoint store: {owner}.{hint}")]
-    OtherOwner { lake: String, owner: Box<Owner>, hint: String },
+    OtherOwner {
+        lake: String,
+        owner: Box<Owner>,
+        hint: String,
+        /// Its checkpoints can be moved as they are.
+        moves: bool,
+    },
 
     /// The store was used with another lake than the one that is there.
     #[error(
@@ -83,7 +89,11 @@ impl OriginError {
     /// What to do about it; `None` where the message says it, or nobody knows.
     pub fn way_out(&self) -> Option<String> {
         let text = match self {
-            OriginError::OtherOwner { .. } => {
+            OriginError::OtherOwner { moves: true, .. } => {
+                "`landfall migrate --to lake` moves its checkpoints into the lake as they are; or set checkpoint.store as \
+                 its owner has it"
+            }
+            OriginError::OtherOwner { moves: false, .. } => {
                 "if every process of that owner has ended and stays ended, `landfall rebuild` makes this store the owner \
                  (with --take-over, where the other one stood in another place)"
             }

@@ -11,8 +11,9 @@ use super::document::{self, establish, point};
 use super::layouts::Layouts;
 use super::{Origin, OriginError, paths};
 use crate::ambient;
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::lake::{names, newest_tree};
 use crate::checkpoint::state::Format;
+use crate::checkpoint::{CheckpointStore, LakeStore, Seat};
 
 /// What an owner says of itself, so that a refused process can tell a person where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,11 @@ pub struct OwnerAbout {
     pub path: String,
     /// The release that claimed the lake.
     pub version: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HandedOver {
+    format: Format,
 }
 
 /// One owner object.
@@ -34,9 +40,20 @@ pub struct Owner {
     /// Kind and id of the checkpoint store.
     pub kind: String,
     pub store: String,
+    /// The id of the store whose records this one took over as they were: a migration that may be under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     #[serde(flatten)]
     pub about: OwnerAbout,
     pub since_ms: i64,
+}
+
+impl Owner {
+    /// What a checkpoint store has to know of it.
+    pub fn seat(&self) -> Seat {
+        let Owner { number, kind, store, lake, .. } = self.clone();
+        Seat { number, kind, store, lake }
+    }
 }
 
 impl fmt::Display for Owner {
@@ -68,9 +85,10 @@ impl Origin {
             }
         };
         is_that_lake(lake.as_ref(), Some(&owner), remembered.as_deref())?;
-        if owner.store != store.id() {
+        if !store.owns(&owner.seat()) {
             return Err(other_owner(lake.as_ref(), owner, store, &about));
         }
+        store.seat(&owner.seat());
         point("birth.after_owner")?;
         if remembered.is_none() {
             store.remember_lake(&owner.lake).await?;
@@ -92,7 +110,16 @@ impl Origin {
             return Ok(());
         }
         let same_place = self.owner.about.host == about.host && self.owner.about.path == about.path;
-        Err(owned_by(self.lake.as_ref(), self.owner.clone(), same_place))
+        Err(owned_by(self.lake.as_ref(), self.owner.clone(), same_place, false))
+    }
+
+    /// Refuses unless the lake keeps its checkpoints itself.
+    pub(crate) fn is_its_own(&self, about: &OwnerAbout) -> Result<(), OriginError> {
+        let store = LakeStore::new(self.lake.clone());
+        if store.owns(&self.owner.seat()) {
+            return Ok(());
+        }
+        Err(other_owner(self.lake.as_ref(), self.owner.clone(), &store, about))
     }
 
     /// The id of a lake, also where the objects that say who owns it are gone.
@@ -116,7 +143,7 @@ impl Origin {
         let (number, id) = match newest {
             Some(owner) => {
                 is_that_lake(lake.as_ref(), Some(&owner), remembered.as_deref())?;
-                if owner.store != store.id() {
+                if !store.owns(&owner.seat()) {
                     if !take_over {
                         return Err(other_owner(lake.as_ref(), owner, store, &about));
                     }
@@ -130,7 +157,8 @@ impl Origin {
                 if remembered.as_ref().is_some_and(|remembered| *remembered != id) {
                     is_that_lake(lake.as_ref(), None, remembered.as_deref())?;
                 }
-                (1, id)
+                // Trees that a former owner left must not become this one's.
+                (newest_tree(lake.as_ref()).await?.unwrap_or(0) + 1, id)
             }
         };
         let own = new_owner(number, id, store, about.clone());
@@ -140,11 +168,57 @@ impl Origin {
             Some(other) => return Err(other_owner(lake.as_ref(), other, store, &about)),
             None => return Err(OriginError::NoLake { lake: lake.url().into() }),
         };
+        store.seat(&owner.seat());
         point("rebuild.after_owner")?;
         if remembered.is_none() {
             store.remember_lake(&owner.lake).await?;
         }
         Ok(Origin::of(lake, owner))
+    }
+
+    /// Makes `to` the owner under the next number, in the place of `from`, whose records are copied into it next.
+    pub(crate) async fn hand_over(
+        &self,
+        from: &dyn CheckpointStore,
+        to: &dyn CheckpointStore,
+        about: OwnerAbout,
+    ) -> Result<Origin, OriginError> {
+        let lake = self.lake.as_ref();
+        let number = next_number(&self.owner)?;
+        let own = new_owner(number, self.owner.lake.clone(), to, about.clone());
+        let own = Owner { from: Some(from.id().into()), ..own };
+        establish(lake, &paths::owner(number), &own).await?;
+        match newest_owner(lake).await? {
+            Some(owner) if owner == own => {
+                to.seat(&own.seat());
+                point("migrate.after_owner")?;
+                Ok(Origin::of(self.lake.clone(), owner))
+            }
+            Some(other) => Err(other_owner(lake, other, to, &about)),
+            None => Err(OriginError::NoLake { lake: lake.url().into() }),
+        }
+    }
+
+    /// Goes on with a hand-over to this owner that was stopped.
+    pub(crate) fn continue_as(self, to: &dyn CheckpointStore) -> Result<Origin, OriginError> {
+        let seat = self.owner.seat();
+        if !to.owns(&seat) {
+            return Err(OriginError::Refused(format!("lake {}: its owner is another kind of store", self.lake.url())));
+        }
+        to.seat(&seat);
+        Ok(self)
+    }
+
+    /// Whether the hand-over to this owner has been completed: its records live on here, and those of the store
+    /// before are history.
+    pub(crate) async fn is_handed_over(&self) -> Result<bool, OriginError> {
+        let path = paths::migrated(self.owner.number);
+        Ok(document::fetch::<HandedOver>(self.lake.as_ref(), &path).await?.is_some())
+    }
+
+    pub(crate) async fn handed_over(&self) -> Result<(), OriginError> {
+        let done = HandedOver { format: document::FORMAT };
+        establish(self.lake.as_ref(), &paths::migrated(self.owner.number), &done).await.map(drop)
     }
 
     /// Refuses when another store has become the owner since.
@@ -155,6 +229,7 @@ impl Origin {
                 lake: self.lake.url().into(),
                 owner: Box::new(other),
                 hint: String::new(),
+                moves: false,
             }),
             None => Err(OriginError::NoLake { lake: self.lake.url().into() }),
         }
@@ -163,7 +238,8 @@ impl Origin {
 
 /// Creates the first owner object and returns the one that counts then, which may be another's.
 async fn first_owner(lake: &dyn Lake, store: &dyn CheckpointStore, about: OwnerAbout) -> Result<Owner, OriginError> {
-    if lake.list(paths::GENESIS, None).await?.try_next().await?.is_some() {
+    let born = lake.list(paths::GENESIS, None).await?.try_next().await?.is_some();
+    if born || lake.list(names::CHECKPOINTS, None).await?.try_next().await?.is_some() {
         let url = lake.url();
         return Err(OriginError::Refused(format!(
             "lake {url}: streams were born in it, but the object below _landfall/owner/ that says who owns it is gone. \
@@ -177,7 +253,7 @@ async fn first_owner(lake: &dyn Lake, store: &dyn CheckpointStore, about: OwnerA
 
 fn new_owner(number: u64, lake: String, store: &dyn CheckpointStore, about: OwnerAbout) -> Owner {
     let (kind, store) = (store.kind().into(), store.id().into());
-    Owner { format: document::FORMAT, number, lake, kind, store, about, since_ms: ambient::now_ms() }
+    Owner { format: document::FORMAT, number, lake, kind, store, from: None, about, since_ms: ambient::now_ms() }
 }
 
 fn next_number(owner: &Owner) -> Result<u64, OriginError> {
@@ -251,14 +327,15 @@ fn is_that_lake(lake: &dyn Lake, owner: Option<&Owner>, remembered: Option<&str>
 
 fn other_owner(lake: &dyn Lake, owner: Owner, store: &dyn CheckpointStore, about: &OwnerAbout) -> OriginError {
     let same_place = owner.about.host == about.host && owner.about.path == about.path && owner.kind == store.kind();
-    owned_by(lake, owner, same_place)
+    let moves = owner.kind == "sled" && store.kind() == names::KIND;
+    owned_by(lake, owner, same_place, moves)
 }
 
-fn owned_by(lake: &dyn Lake, owner: Owner, same_place: bool) -> OriginError {
+fn owned_by(lake: &dyn Lake, owner: Owner, same_place: bool, moves: bool) -> OriginError {
     let hint = if same_place {
         " The host and the path are those of this store: the one that was there has been deleted or replaced."
     } else {
         ""
     };
-    OriginError::OtherOwner { lake: lake.url().into(), owner: Box::new(owner), hint: hint.into() }
+    OriginError::OtherOwner { lake: lake.url().into(), owner: Box::new(owner), hint: hint.into(), moves }
 }

@@ -3,6 +3,7 @@
 use landfall_sink::Stream;
 
 use super::OriginError;
+use crate::checkpoint::lake::names;
 
 pub(crate) const OWNERS: &str = "_landfall/owner";
 pub(crate) const LAYOUTS: &str = "_landfall/layouts";
@@ -10,6 +11,11 @@ pub(crate) const GENESIS: &str = "_landfall/genesis";
 
 pub(crate) fn owner(number: u64) -> String {
     format!("{OWNERS}/{number}.json")
+}
+
+/// Says that every record of the store before owner `number` has been copied.
+pub(crate) fn migrated(number: u64) -> String {
+    format!("_landfall/migrated/{number}.json")
 }
 
 pub(crate) fn layout(digest: &str) -> String {
@@ -39,14 +45,8 @@ pub(crate) fn pattern(cluster: &str, key: &str) -> Result<String, OriginError> {
     Ok(format!("_landfall/patterns/{}/{key}.json", segment(cluster)?))
 }
 
-/// One plain segment of a path. Kafka's topics and ids are; anything else must not reach the file system.
 fn segment(text: &str) -> Result<&str, OriginError> {
-    let plain = |c: char| c != '/' && c != '\\' && !c.is_control();
-    if text.is_empty() || text == "." || text == ".." || text.len() > 249 || !text.chars().all(plain) {
-        let what = "cannot be part of a path: Kafka's own topics, cluster ids and topic ids can";
-        return Err(OriginError::Refused(format!("the name {text:?} {what}")));
-    }
-    Ok(text)
+    names::segment(text).map_err(OriginError::Refused)
 }
 
 pub(crate) fn parse_owner(path: &str) -> Option<u64> {

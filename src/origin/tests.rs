@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::doubles::{MemoryLake, MemorySink, MemoryStore, World, about, layout};
 use super::*;
-use crate::checkpoint::{Checkpoint, Planned};
+use crate::checkpoint::{Checkpoint, LakeStore, Planned};
 
 fn genesis(topic_id: Option<&str>) -> Genesis {
     Genesis::new("c", "orders", topic_id.map(Into::into), vec![0, 40], "earliest")
@@ -39,6 +39,53 @@ async fn of_two_starters_exactly_one_owns_the_lake() {
         assert!(refused.to_string().contains(&format!("memory store {}", winners[0])), "{refused}");
         assert!(refused.way_out().unwrap().contains("landfall rebuild"), "{refused}");
     }
+}
+
+/// Two processes start at the same time on a lake that has no owner, and keep their checkpoints in it.
+#[tokio::test]
+async fn of_two_starters_with_the_lakes_own_store_both_own_it_and_are_born_once() {
+    for round in 0..50 {
+        let lake = Arc::new(MemoryLake::default());
+        let start = |host: &'static str| {
+            let lake = lake.clone();
+            tokio::spawn(async move { born_in_the_lake(&lake, host).await.unwrap() })
+        };
+        let (a, b) = (start("a"), start("b"));
+        let (a, b) = (a.await.unwrap(), b.await.unwrap());
+        assert_eq!(a, b, "round {round}");
+        let checkpoints = lake.paths().into_iter().filter(|path| path.contains("/checkpoints/")).count();
+        assert_eq!(checkpoints, 1, "{:?}", lake.paths());
+    }
+}
+
+/// Owner, start, checkpoint and mark; returns who owns the lake, and the record.
+async fn born_in_the_lake(lake: &Arc<MemoryLake>, host: &str) -> Result<(Owner, Checkpoint), OriginError> {
+    let store = LakeStore::new(lake.clone());
+    let origin = Origin::claim(lake.clone(), &store, about(host)).await?;
+    let layout = Arc::new(layout(origin.lake_id(), "{topic}/{partition}"));
+    origin.record_layout(&layout).await?;
+    let sink = MemorySink { layout, files: Arc::default() };
+    let genesis = origin.freeze_genesis(genesis(Some("id"))).await?;
+    let record = birth(&origin, &store, &sink, &genesis.stream(1), &genesis, None).await?;
+    Ok((origin.owner().clone(), record))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_birth_in_the_lake_that_was_stopped_anywhere_is_completed_by_another_process() {
+    let mut stops = 0;
+    for at in 0..80 {
+        for after in [false, true] {
+            let lake = Arc::new(MemoryLake::default());
+            lake.trip.arm(at, after);
+            stops += u32::from(born_in_the_lake(&lake, "a").await.is_err());
+            lake.trip.disarm();
+            let (owner, record) = born_in_the_lake(&lake, "b").await.unwrap();
+            assert_eq!((owner.number, owner.kind.as_str(), record.genesis), (1, "lake", 40), "stopped at call {at}");
+            let again = born_in_the_lake(&lake, "c").await.unwrap();
+            assert_eq!(again, (owner, record));
+        }
+    }
+    assert!(stops > 20, "{stops}");
 }
 
 #[tokio::test]
@@ -281,6 +328,7 @@ proptest! {
     #[test]
     fn no_bytes_make_a_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..400) {
         let owner = Owner {
+            from: None,
             format: super::document::FORMAT,
             number: 1,
             lake: "l".into(),

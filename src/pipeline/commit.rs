@@ -1,7 +1,7 @@
 //! The steps that change the checkpoint: plan, commit, and the one driver of its transitions.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use landfall_sink::{Landed, Plan, SealedBatch, Span};
 
@@ -9,25 +9,49 @@ use super::budget::Held;
 use super::reading::ReadBatch;
 use super::{StreamTask, Trouble, land};
 use crate::ambient;
-use crate::checkpoint::{Checkpoint, Lineage, Planned, Refusal, StoreError, Swap};
+use crate::checkpoint::{Checkpoint, Commit, Lineage, Planned, Refusal, StoreError, Swap};
+
+/// A batch whose landing has ended.
+pub(super) type Done = Result<(Span, Result<Landed, Trouble>), tokio::task::JoinError>;
 
 impl StreamTask {
     pub(super) async fn load(&mut self) -> Result<(), Trouble> {
-        let found = self.works.store.load(&self.stream).await?;
-        let before = self.checkpoint.next;
-        self.checkpoint = found.ok_or_else(|| {
+        let found = self.found().await?;
+        self.adopt(found);
+        self.looked.clear();
+        self.lineages.clear();
+        Ok(())
+    }
+
+    /// The record as it stands now.
+    async fn found(&self) -> Result<Checkpoint, Trouble> {
+        let found = self.works.store.load(&self.stream).await.map_err(|error| self.trouble(error))?;
+        found.ok_or_else(|| {
             Trouble::stop(
                 format!("{}: its checkpoint is gone", self.stream),
                 "`landfall rebuild` makes it again from the lake's file names",
             )
-        })?;
-        if self.checkpoint.next != before {
+        })
+    }
+
+    /// A store of this process alone is trusted as a whole or not at all; in a shared one each record stands alone.
+    fn trouble(&self, error: StoreError) -> Trouble {
+        match error {
+            StoreError::Refused { .. } if self.works.store.is_shared() => Trouble::stop(
+                format!("{}: {error}", self.stream),
+                "see the message; nothing was changed, and the other streams go on",
+            ),
+            error => error.into(),
+        }
+    }
+
+    fn adopt(&mut self, new: Checkpoint) {
+        if new.next != self.checkpoint.next {
             self.moved = Some(Instant::now());
         }
-        self.looked.clear();
-        self.lineages.clear();
+        self.checkpoint = new;
+        self.company.look(&self.checkpoint);
         self.works.board.checkpoint(&self.checkpoint);
-        Ok(())
     }
 
     /// Step one, and on to step three: a batch whose rows are complete.
@@ -50,9 +74,11 @@ impl StreamTask {
 
     pub(super) async fn plan(&mut self, span: Span, end: Option<Lineage>, layout: String) -> Result<(), Trouble> {
         land::fail_here("pipeline.before_plan")?;
+        self.gather()?;
         let planned = Planned::new(span, layout).ends_with(end);
-        let heard = self.lineages.get(&span.from).copied();
-        self.swap(|old, nonce| old.clone().learn(span.from, heard).plan(planned.clone(), nonce)).await?;
+        self.company.plans(span);
+        // What has landed meanwhile is committed in the same swap.
+        self.advance(Some(planned)).await?;
         land::fail_here("pipeline.after_plan")
     }
 
@@ -85,26 +111,77 @@ impl StreamTask {
         Ok(())
     }
 
-    pub(super) async fn landed(
-        &mut self,
-        done: Result<(Span, Result<Landed, Trouble>), tokio::task::JoinError>,
-    ) -> Result<(), Trouble> {
+    /// A batch has landed. A batch that waits for its plan shares the swap.
+    pub(super) async fn landed(&mut self, done: Done) -> Result<(), Trouble> {
+        self.take(done)?;
+        self.gather()?;
+        if let Ok(report) = self.heard.try_recv() {
+            self.hear(report).await?;
+        }
+        self.commit().await
+    }
+
+    /// What else has landed by now.
+    fn gather(&mut self) -> Result<(), Trouble> {
+        while let Some(done) = self.landing.try_join_next() {
+            self.take(done)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, done: Done) -> Result<(), Trouble> {
         let (span, landed) = done.map_err(|error| Trouble::again(format!("{}: landing: {error}", self.stream)))?;
         self.landing_spans.remove(&span);
         self.unlanded.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1)).ok();
-        self.commit(landed?).await
+        self.uncommitted.push(landed?);
+        Ok(())
     }
 
     /// Step four, with the gaps of what stands; then step five.
-    pub(super) async fn commit(&mut self, landed: Landed) -> Result<(), Trouble> {
-        land::fail_here("pipeline.before_commit")?;
-        if self.checkpoint.planned.iter().any(|planned| planned.span() == landed.span) {
-            // I8: what follows a piece of a backlog was planned before its last record was read.
-            let heard = self.lineages.remove(&landed.span.until);
-            let until = landed.span.until;
-            self.swap(|old, nonce| Ok(old.commit(landed.span, &landed.gaps, nonce)?.learn(until, heard))).await?;
+    pub(super) async fn commit(&mut self) -> Result<(), Trouble> {
+        if self.uncommitted.is_empty() { Ok(()) } else { self.advance(None).await }
+    }
+
+    /// One swap that commits everything that has landed, and makes the next plan if there is one.
+    async fn advance(&mut self, planned: Option<Planned>) -> Result<(), Trouble> {
+        if !self.uncommitted.is_empty() {
+            land::fail_here("pipeline.before_commit")?;
         }
-        land::fail_here("pipeline.after_commit")?;
+        let mut anew = false;
+        loop {
+            // Another process may have committed some of it.
+            let commits: Vec<Commit> = self
+                .uncommitted
+                .iter()
+                .filter(|landed| self.checkpoint.open_plan(landed.span).is_some())
+                .map(|landed| Commit { span: landed.span, gaps: landed.gaps.clone() })
+                .collect();
+            let plans = if anew { Vec::new() } else { planned.iter().cloned().collect() };
+            if commits.is_empty() && plans.is_empty() {
+                break;
+            }
+            // I8: what follows a piece of a backlog was planned before its last record was read.
+            let bounds = commits.iter().map(|commit| commit.span.until).chain(plans.iter().map(|plan| plan.from));
+            let heard: Vec<(i64, Lineage)> =
+                bounds.filter_map(|bound| Some((bound, *self.lineages.get(&bound)?))).collect();
+            let learned = |old: &Checkpoint| {
+                heard.iter().fold(old.clone(), |old, (bound, lineage)| old.learn(*bound, Some(*lineage)))
+            };
+            match self.attempt(|old, nonce| learned(old).advance(&commits, plans.clone(), nonce)).await? {
+                Attempt::Won => break,
+                // What was read ahead of its plan is of no use any more; what has landed has landed.
+                Attempt::Overtaken { plans } => anew |= plans,
+            }
+        }
+        for landed in std::mem::take(&mut self.uncommitted) {
+            land::fail_here("pipeline.after_commit")?;
+            self.lineages.remove(&landed.span.until);
+            self.committed(&landed);
+        }
+        if anew { Err(Trouble::Anew) } else { Ok(()) }
+    }
+
+    fn committed(&mut self, landed: &Landed) {
         tracing::debug!(
             "{} committed: {} rows, {} bytes in {}",
             self.stream.range(landed.span),
@@ -113,35 +190,74 @@ impl StreamTask {
             landed.name
         );
         self.learned.observe(landed.span, landed.bytes);
-        self.works.board.landed(&landed);
+        self.works.board.landed(landed);
         drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
-        Ok(())
     }
 
-    /// One change of the checkpoint, retried where it is unknown whether it happened.
+    /// One change of the checkpoint. Where another process was faster and only committed, it is made again from
+    /// what stands; where it planned, what was read ahead is of no use any more: the stream begins anew.
     pub(super) async fn swap(
         &mut self,
         change: impl Fn(&Checkpoint, String) -> Result<Checkpoint, Refusal>,
     ) -> Result<(), Trouble> {
-        let new = change(&self.checkpoint, ambient::random_id())?;
-        match self.works.store.swap(Some(self.checkpoint.version), &new).await {
-            Ok(Swap::Won) => {}
-            Ok(Swap::Lost) => {
-                return Err(Trouble::again(format!("{}: its checkpoint was changed by another", self.stream)));
+        loop {
+            match self.attempt(&change).await? {
+                Attempt::Won => return Ok(()),
+                Attempt::Overtaken { plans: false } => {}
+                Attempt::Overtaken { plans: true } => return Err(Trouble::Anew),
             }
-            Err(StoreError::Unknown { store, message }) => {
-                let found = self.works.store.load(&self.stream).await?;
-                if found.as_ref().map(|found| &found.nonce) != Some(&new.nonce) {
-                    return Err(Trouble::again(format!("{store}: {message}")));
-                }
-            }
-            Err(error) => return Err(error.into()),
         }
-        if new.next != self.checkpoint.next {
-            self.moved = Some(Instant::now());
-        }
-        self.checkpoint = new;
-        self.works.board.checkpoint(&self.checkpoint);
-        Ok(())
     }
+
+    /// One swap. What stands afterwards is what this stream acts on, whoever made it.
+    async fn attempt(
+        &mut self,
+        change: impl Fn(&Checkpoint, String) -> Result<Checkpoint, Refusal>,
+    ) -> Result<Attempt, Trouble> {
+        let new = change(&self.checkpoint, ambient::random_id())?;
+        let unclear = match self.works.store.swap(Some(self.checkpoint.version), &new).await {
+            Ok(Swap::Won) => {
+                self.adopt(new);
+                return Ok(Attempt::Won);
+            }
+            Ok(Swap::Lost) if landfall_lake::fault::sabotaged("lost_swap_counts") => {
+                self.adopt(new);
+                return Ok(Attempt::Won);
+            }
+            Ok(Swap::Lost) => format!("{}: its checkpoint was changed by another", self.stream),
+            Err(StoreError::Unknown { store, message }) => format!("{store}: {message}"),
+            Err(error) => return Err(self.trouble(error)),
+        };
+        let found = self.found().await?;
+        if found.nonce == new.nonce {
+            self.adopt(new);
+            return Ok(Attempt::Won);
+        }
+        if found.nonce == self.checkpoint.nonce {
+            // Nobody changed it, and neither did we.
+            return Err(Trouble::Again(unclear));
+        }
+        tracing::debug!("{}: another process was faster: version {}", self.stream, found.version);
+        let plans = !found.only_commits_since(&self.checkpoint);
+        self.adopt(found);
+        if plans {
+            // Another process may have written down that the log was cut: what was heard of it must not come back.
+            self.lineages.clear();
+            // Two processes that plan in step would take turns in losing.
+            tokio::time::sleep(ambient::jitter(TURN)).await;
+        }
+        Ok(Attempt::Overtaken { plans })
+    }
+}
+
+/// Between two attempts against a process that plans at the same time.
+const TURN: Duration = Duration::from_millis(20);
+
+/// What became of a swap.
+enum Attempt {
+    Won,
+    /// Another's record stands, and has been taken over. `plans`: it changed what is planned.
+    Overtaken {
+        plans: bool,
+    },
 }

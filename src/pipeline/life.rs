@@ -11,6 +11,8 @@ use crate::status::Activity;
 
 /// How long `--once` tries without any progress.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a stopped stream looks whether its checkpoint has changed.
+const LOOK: Duration = Duration::from_secs(10);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -63,10 +65,15 @@ impl StreamTask {
             self.works.crew.cancel(under.worker, id);
         }
         while let Some(done) = self.landing.join_next().await {
-            if let Err(Trouble::Stop { why, .. }) = self.landed(done).await {
+            if let Err(Trouble::Stop { why, .. }) = self.take(done) {
                 tracing::error!("{}: {why}", self.stream);
             }
         }
+        if let Err(Trouble::Stop { why, .. }) = self.commit().await {
+            tracing::error!("{}: {why}", self.stream);
+        }
+        // What could not be committed stands, and is found by its plan.
+        self.uncommitted.clear();
         self.landing_spans.clear();
         // A channel of its own for the next session: a worker may be just sealing a batch, and nobody listens while
         // the stream stands still. What it says then goes back to it, and the memory that it holds is free.
@@ -91,18 +98,29 @@ impl StreamTask {
 
     /// `None`: an operator's decision came, begin again.
     async fn stopped(&mut self, why: String, way_out: String) -> Option<Outcome> {
-        tracing::error!("{why}. Way out: {way_out}. The other streams go on");
+        // Where another process goes on with the stream, it is tried again, and may stop for the same reason.
+        if self.stopped_for.replace(why.clone()).as_ref() != Some(&why) {
+            tracing::error!("{why}. Way out: {way_out}. The other streams go on");
+        }
         let stopped = Activity::Stopped { why: why.clone(), way_out: way_out.clone() };
         self.works.board.activity(&self.stream, stopped);
         let outcome = Outcome::Stopped { why, way_out };
         if self.target.is_some() {
             return Some(outcome);
         }
+        let stopped_at = self.checkpoint.version;
         loop {
             if self.works.is_draining() {
                 return Some(outcome);
             }
             tokio::select! {
+                () = tokio::time::sleep(LOOK), if self.works.store.is_shared() => {
+                    // A decision that another process wrote down, or that another process has carried out.
+                    let found = self.works.store.load(&self.stream).await;
+                    if found.is_ok_and(|found| found.is_some_and(|found| found.version != stopped_at)) {
+                        return None;
+                    }
+                }
                 Some(nudge) = self.nudges.recv() => {
                     // The answer tells the operator what became of it; the stream begins again either way.
                     drop(self.nudged(nudge).await);
@@ -124,6 +142,7 @@ impl StreamTask {
         };
         drop(answer.send(told));
         self.truncated_since = None;
+        self.stopped_for = None;
         self.faults.forget();
         // Of a history that may have been cut: what lands now must not bring it back.
         self.lineages.clear();

@@ -6,6 +6,7 @@
 
 mod budget;
 mod commit;
+mod company;
 mod crew;
 mod draft;
 mod faults;
@@ -39,6 +40,7 @@ pub use works::{OnGap, Phase, Works};
 
 use crate::checkpoint::{Checkpoint, Lineage};
 use crate::plan::Learned;
+use company::Company;
 use crew::WorkerId;
 use faults::Faults;
 use reading::{Report, Steer, Told};
@@ -89,8 +91,14 @@ pub struct StreamTask {
     landing: JoinSet<(Span, Result<Landed, Trouble>)>,
     /// Planned spans whose batch is being landed.
     landing_spans: BTreeSet<Span>,
+    /// Batches that have landed and are committed with the next swap.
+    uncommitted: Vec<Landed>,
     /// Planned spans whose name was looked for in this session.
     looked: BTreeSet<Span>,
+    /// The checkpoint was loaded for this task, and nothing has been done with it.
+    is_fresh: bool,
+    /// Which plans other processes make.
+    company: Company,
     unlanded: Arc<AtomicUsize>,
     said: mpsc::UnboundedSender<Report>,
     heard: mpsc::UnboundedReceiver<Report>,
@@ -107,6 +115,8 @@ pub struct StreamTask {
     /// Since when `--once` makes no progress.
     stuck: Option<Instant>,
     faults: Faults,
+    /// The last reason to stop, said once.
+    stopped_for: Option<String>,
 }
 
 /// A reading of this stream at a worker.
@@ -125,16 +135,20 @@ impl StreamTask {
         nudges: mpsc::UnboundedReceiver<Nudge>,
     ) -> StreamTask {
         let (said, heard) = mpsc::unbounded_channel();
+        works.board.checkpoint(&checkpoint);
         StreamTask {
             phase: works.phase.clone(),
             works,
             stream: checkpoint.stream.clone(),
             target,
+            is_fresh: true,
+            company: Company::new(&checkpoint),
             checkpoint,
             nudges,
             readings: BTreeMap::new(),
             landing: JoinSet::new(),
             landing_spans: BTreeSet::new(),
+            uncommitted: Vec::new(),
             looked: BTreeSet::new(),
             unlanded: Arc::default(),
             said,
@@ -147,13 +161,17 @@ impl StreamTask {
             began: Instant::now(),
             stuck: None,
             faults: Faults::default(),
+            stopped_for: None,
         }
     }
 
     /// From the checkpoint to the first trouble.
     async fn session(&mut self) -> Result<Outcome, Trouble> {
         self.began = Instant::now();
-        self.load().await?;
+        // The first session acts on what the start has just found.
+        if !std::mem::take(&mut self.is_fresh) {
+            self.load().await?;
+        }
         self.works.take_doubt(&self.stream);
         self.same_topic().await?;
         loop {

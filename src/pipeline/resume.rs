@@ -23,14 +23,15 @@ impl StreamTask {
         }
         for planned in self.checkpoint.planned.clone() {
             let span = planned.span();
-            if self.is_under_way(span) || self.works.is_draining() {
+            if self.is_under_way(span) || self.works.is_draining() || self.is_left_to_its_maker(&planned) {
                 continue;
             }
             let plan = self.plan_of(&planned).await?;
             if self.looked.insert(span)
                 && let Some(landed) = self.works.sink.standing(&plan).await?
             {
-                self.commit(landed).await?;
+                self.uncommitted.push(landed);
+                self.commit().await?;
                 continue;
             }
             if planned.resolved.is_some() {
@@ -139,6 +140,11 @@ impl StreamTask {
         self.readings.insert(id, UnderWay { worker, steer, plan });
         self.works.crew.read(worker, reading);
         Ok(true)
+    }
+
+    /// A decision is carried out at once, whoever wrote it down.
+    fn is_left_to_its_maker(&self, planned: &Planned) -> bool {
+        self.works.store.is_shared() && planned.resolved.is_none() && self.company.is_young(planned.span())
     }
 
     fn is_under_way(&self, span: Span) -> bool {

@@ -19,9 +19,9 @@ use landfall_lake::Lake;
 use landfall_sink::{OffsetRange, Sink, Span, Stream};
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, CheckpointStore, StoreError};
+use crate::checkpoint::{Checkpoint, CheckpointStore, FormerTrees, StoreError};
 use crate::origin::{Origin, OriginError, OwnerAbout, any_name};
-use stream::{Found, find};
+use stream::{Formers, Found, find};
 
 /// What a range below the last name is taken for when it has no name itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -110,7 +110,8 @@ pub async fn rebuild(rebuild: Rebuild<'_>, operator: &dyn Operator) -> Result<Re
     operator.requests_have_ended().await;
 
     let streams = streams(&origin, store, sink.as_ref()).await?;
-    let look = |stream: Stream| find(&origin, store, sink.as_ref(), former, stream);
+    let formers = Formers { given: former, trees: FormerTrees::before(origin.lake(), origin.owner().number) };
+    let look = |stream: Stream| find(&origin, store, sink.as_ref(), &formers, stream);
     let parallel = parallel.max(1);
     let found: Vec<Option<Found>> =
         futures::stream::iter(streams).map(look).buffer_unordered(parallel).try_collect().await?;

@@ -4,7 +4,7 @@ use landfall_sink::{Sink, Span, Stream};
 
 use super::{Former, Source};
 use crate::ambient;
-use crate::checkpoint::{Checkpoint, CheckpointStore};
+use crate::checkpoint::{Checkpoint, CheckpointStore, FormerTrees};
 use crate::origin::{Origin, OriginError, Piece, holes, survey, tile};
 
 pub(super) struct Found {
@@ -37,12 +37,19 @@ impl Found {
     }
 }
 
+/// Where records of former owners may still be read.
+pub(super) struct Formers<'a> {
+    pub given: Option<&'a dyn Former>,
+    /// What they left in the lake itself.
+    pub trees: FormerTrees,
+}
+
 /// `None` for a stream that was never born: its birth is still to come.
 pub(super) async fn find(
     origin: &Origin,
     store: &dyn CheckpointStore,
     sink: &dyn Sink,
-    former: Option<&dyn Former>,
+    formers: &Formers<'_>,
     stream: Stream,
 ) -> Result<Option<Found>, OriginError> {
     let (cluster, topic, id) = (&stream.cluster, &stream.topic, stream.topic_id_or_dash());
@@ -57,7 +64,7 @@ pub(super) async fn find(
     };
     let first = genesis.first_offset(stream.partition);
 
-    if let Some((source, base)) = readable(store, former, &stream).await? {
+    if let Some((source, base)) = readable(store, formers, &stream).await? {
         if base.stream != stream || base.genesis != first {
             let what =
                 format!("a record of it starts at {}, and the lake says that it starts at {first}", base.genesis);
@@ -80,14 +87,16 @@ pub(super) async fn find(
 
 async fn readable(
     store: &dyn CheckpointStore,
-    former: Option<&dyn Former>,
+    formers: &Formers<'_>,
     stream: &Stream,
 ) -> Result<Option<(Source, Checkpoint)>, OriginError> {
     if let Some(record) = store.load(stream).await? {
         return Ok(Some((Source::Store, record)));
     }
-    match former {
-        Some(former) => Ok(former.load(stream).await?.map(|record| (Source::Former, record))),
-        None => Ok(None),
+    if let Some(former) = formers.given
+        && let Some(record) = former.load(stream).await?
+    {
+        return Ok(Some((Source::Former, record)));
     }
+    Ok(formers.trees.load(stream).await?.map(|record| (Source::Former, record)))
 }

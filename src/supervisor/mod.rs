@@ -29,6 +29,8 @@ pub use operator::{Desk, Operator};
 
 /// How often new topics and partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether the lake was given to another owner.
+const OWNER: Duration = Duration::from_secs(30);
 /// How long `--once` waits for brokers that do not answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one question to the brokers may take.
@@ -258,7 +260,15 @@ impl Run {
     async fn until_done(&mut self, cluster: &str) -> Result<(), RunError> {
         let began = Instant::now();
         let mut told = String::new();
+        let mut looked = Instant::now();
         let given_up = loop {
+            if self.plant.store.is_shared() && looked.elapsed() > OWNER {
+                looked = Instant::now();
+                match self.plant.origin.still_owner().await {
+                    Err(error) if !error.is_transient() => return Err(error.into()),
+                    _ => {}
+                }
+            }
             let error = match self.discover(cluster).await {
                 Ok(()) if self.mode == Mode::Once => break None,
                 Ok(()) => {

@@ -44,6 +44,9 @@ impl Operator {
     }
 }
 
+/// How often a decision is tried against processes that land the stream.
+const TRIES: usize = 8;
+
 /// Where other commands are answered.
 pub struct Desk {
     pub store: Arc<dyn CheckpointStore>,
@@ -63,16 +66,22 @@ impl Desk {
         decision: Resolution,
     ) -> Result<Checkpoint, StoreError> {
         let refused = |message: String| StoreError::Refused { store: self.store.id().to_owned(), message };
-        let old = self.find(topic, partition, span).await?;
-        let old = old.ok_or_else(|| {
-            refused(format!("{topic}/{partition} has no checkpoint here; `landfall status` lists the streams"))
-        })?;
-        let new = old.resolve(span, decision, &self.layout, ambient::random_id());
-        let new = new.map_err(|refusal| refused(refusal.to_string()))?;
-        match self.store.swap(Some(old.version), &new).await? {
-            Swap::Won => Ok(new),
-            Swap::Lost => Err(refused(format!("{topic}/{partition} changed meanwhile: look again and decide again"))),
+        for _ in 0..TRIES {
+            let old = self.find(topic, partition, span).await?;
+            let old = old.ok_or_else(|| {
+                refused(format!("{topic}/{partition} has no checkpoint here; `landfall status` lists the streams"))
+            })?;
+            if old.open_plan(span).is_some_and(|plan| plan.resolved == Some(decision)) {
+                return Ok(old);
+            }
+            let new = old.resolve(span, decision, &self.layout, ambient::random_id());
+            let new = new.map_err(|refusal| refused(refusal.to_string()))?;
+            // Where other processes land the stream, the decision is made again from what they left.
+            if self.store.swap(Some(old.version), &new).await? == Swap::Won {
+                return Ok(new);
+            }
         }
+        Err(refused(format!("{topic}/{partition} changed meanwhile: look again and decide again")))
     }
 
     /// The stream of that name; of several histories of a re-created topic the one that has this plan open.

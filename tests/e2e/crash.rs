@@ -34,10 +34,27 @@ enum Story {
     Resumed,
 }
 
+/// Where the checkpoints are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Store {
+    Sled,
+    Lake,
+}
+
+impl Store {
+    fn word(self) -> &'static str {
+        match self {
+            Store::Sled => "sled",
+            Store::Lake => "lake",
+        }
+    }
+}
+
 const STORIES: [Story; 4] = [Story::Plain, Story::Transactions, Story::Gap, Story::Resumed];
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Cell {
+    store: Store,
     story: Story,
     failpoint: String,
     visit: usize,
@@ -47,7 +64,8 @@ struct Cell {
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let story = format!("{:?}", self.story).to_lowercase();
-        write!(f, "{story}/{}:{}={}", self.failpoint, self.visit, self.action)
+        let store = if self.store == Store::Lake { "lake+" } else { "" };
+        write!(f, "{store}{story}/{}:{}={}", self.failpoint, self.visit, self.action)
     }
 }
 
@@ -68,19 +86,19 @@ fn outside_of_run(failpoint: &str) -> bool {
 fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for failpoint in failpoints::failpoints().into_iter().filter(|name| !outside_of_run(name)) {
-        for story in STORIES {
+        for (store, story) in [Store::Sled, Store::Lake].into_iter().flat_map(|s| STORIES.map(|story| (s, story))) {
             for visit in [1, 2, 5] {
-                cells.push(Cell { story, failpoint: failpoint.clone(), visit, action: "kill" });
+                cells.push(Cell { store, story, failpoint: failpoint.clone(), visit, action: "kill" });
             }
-            cells.push(Cell { story, failpoint: failpoint.clone(), visit: 1, action: "fail" });
+            cells.push(Cell { store, story, failpoint: failpoint.clone(), visit: 1, action: "fail" });
         }
     }
     cells
 }
 
-fn settings(scene: &Scene, story: Story, records: u64) -> Settings {
-    let on_gap = if story == Story::Gap { "record" } else { "fail" };
-    scene.settings().max_records(records).on_gap(on_gap)
+fn settings(scene: &Scene, cell: &Cell, records: u64) -> Settings {
+    let on_gap = if cell.story == Story::Gap { "record" } else { "fail" };
+    scene.settings().max_records(records).on_gap(on_gap).store(cell.store.word())
 }
 
 /// Brings the topic to where the story's process will die.
@@ -114,7 +132,7 @@ fn transactions(scene: &Scene, count: usize) {
 fn run_cell(cell: &Cell) -> Outcome {
     let mut scene = Scene::new("crash", 2);
     let story = cell.story;
-    scene.landfall.configure(&settings(&scene, story, 110));
+    scene.landfall.configure(&settings(&scene, cell, 110));
     prepare(&scene, story);
     let mut outcome = Outcome::default();
 
@@ -130,18 +148,18 @@ fn run_cell(cell: &Cell) -> Outcome {
     scene.look().assert_sound(&format!("{cell}, dead"));
 
     // Recovery is the normal path run again, so it is killed at the same step as well.
-    scene.landfall.configure(&settings(&scene, story, 70));
+    scene.landfall.configure(&settings(&scene, cell, 70));
     let second = scene.landfall.at(&cell.failpoint, 1, "kill").once();
     outcome.kills += usize::from(second.killed());
     scene.look().assert_sound(&format!("{cell}, dead again"));
 
     scene.fill_from(500, 30);
-    let findings = scene.finish(&settings(&scene, story, 1000));
+    let findings = scene.finish(&settings(&scene, cell, 1000));
     outcome.rows = findings.rows;
 
     // A run that finds nothing to do changes nothing.
     let files = findings.files;
-    let again = scene.finish(&settings(&scene, story, 17));
+    let again = scene.finish(&settings(&scene, cell, 17));
     assert_eq!(again.files, files, "{cell}: a run without new records made files");
     outcome
 }

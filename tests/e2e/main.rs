@@ -22,6 +22,7 @@ mod rebuild;
 mod rig_itself;
 mod sabotage;
 mod style;
+mod together;
 mod topics;
 mod transactions;
 mod truncation;

@@ -16,7 +16,7 @@ use crate::rig::{Landfall, Producer, Record, Scene, Settings, failpoints, fresh}
 type Notice = Result<(), String>;
 type Story = fn(&mut Scene, &Landfall) -> Notice;
 
-const STORIES: [(&str, Story); 10] = [
+const STORIES: [(&str, Story); 11] = [
     ("commit_before_publish", killed_before_a_put),
     ("ignore_open_plans", killed_before_a_put),
     ("float_the_end", killed_before_a_put),
@@ -27,12 +27,30 @@ const STORIES: [(&str, Story); 10] = [
     ("overwrite_on_exists", name_is_taken),
     ("believe_exists", name_is_taken),
     ("exists_is_created", name_is_taken),
+    ("lost_swap_counts", woken_behind_another),
 ];
 
 /// Switch, the test binary, and the test in it that fails.
-const UNIT_TESTS: [(&str, &str, &str); 11] = [
+const UNIT_TESTS: [(&str, &str, &str); 16] = [
     ("swap_ignores_version", "landfall", "checkpoint::memory::tests::it_keeps_the_contract"),
     ("swap_ignores_version", "landfall", "checkpoint::sled::tests::it_keeps_the_contract"),
+    ("swap_without_list", "landfall", "checkpoint::lake::tests::a_version_above_a_pruned_range_has_not_won"),
+    (
+        "next_lower_version_read",
+        "landfall",
+        "checkpoint::lake::tests::a_version_that_is_gone_when_it_is_read_means_list_again",
+    ),
+    (
+        "list_and_read_apart",
+        "landfall",
+        "checkpoint::lake::tests::only_the_object_that_was_listed_as_the_highest_is_acted_on",
+    ),
+    (
+        "revived_version_believed",
+        "landfall",
+        "checkpoint::lake::tests::a_version_without_the_one_below_it_is_no_checkpoint",
+    ),
+    ("answer_not_read_back", "landfall", "checkpoint::lake::tests::a_version_of_another_is_not_taken_for_the_own_one"),
     ("swap_without_sync", "landfall", "checkpoint::group_commit::tests::what_was_answered_survives_a_power_loss"),
     ("swap_without_sync", "landfall", "checkpoint::sled::tests::swaps_that_wait_together_share_one_sync"),
     (
@@ -178,6 +196,29 @@ fn group_moved_by_a_stranger(scene: &mut Scene, landfall: &Landfall) -> Notice {
     scene.admin.commit(&group, &scene.topic, 0, 150);
     once(landfall)?;
     clean(scene)
+}
+
+/// Frozen before its first plan is made, while another process on the same lake lands everything in other pieces.
+fn woken_behind_another(scene: &mut Scene, landfall: &Landfall) -> Notice {
+    let dir = scene.dir().join("beside");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    std::os::unix::fs::symlink(scene.landfall.lake(), dir.join("lake")).expect("the same lake");
+    let other = Landfall::new(&dir, &scene.settings().store("lake").max_records(40));
+    scene.fill(100);
+    landfall.configure(&scene.settings().store("lake").max_records(70));
+    let frozen = landfall.at("store.before_swap", 2, "stop").start_once();
+    let waiting = std::time::Instant::now();
+    while !frozen.is_stopped() {
+        if waiting.elapsed() > Duration::from_secs(20) {
+            return Err(format!("it was not frozen: {}", frozen.errors()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    once(&other)?;
+    frozen.resume();
+    let ended = frozen.wait_for(Duration::from_secs(30))?;
+    clean(scene)?;
+    if ended.code() == Some(0) { Ok(()) } else { Err(format!("{:?}: {}", ended.status, ended.stderr)) }
 }
 
 /// Somebody else's file stands under the name of the next batch: it must be left alone, and not be taken

@@ -22,11 +22,15 @@ pub enum Broken {
     ListAndReadApart,
     NextLowerOfAList,
     PruneTheNewest,
+    /// A swap that commits a batch and plans the next counts as a commit: it is not followed by a list.
+    JointSwapWithoutList,
 }
 
 pub struct LakeStore {
     pub offsets: u8,
     pub late: usize,
+    /// One swap may commit a batch and plan the next.
+    pub joint: bool,
     /// Fewer states: equal writers are interchangeable, and what stands below the newest version is forgotten
     /// where nobody can read it any more. Sound as long as only a listed version is read, so a broken store is
     /// searched without it (and its traces keep the writers' names).

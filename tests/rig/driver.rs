@@ -23,6 +23,8 @@ pub struct Settings {
     pub group: Option<String>,
     /// `lake.path`.
     pub path: &'static str,
+    /// Of the checkpoints: `sled` or `lake`.
+    pub store: &'static str,
     /// Further lines of `[kafka.properties]`.
     pub properties: Vec<(String, String)>,
 }
@@ -41,6 +43,7 @@ impl Settings {
             memory: "96MiB",
             group: None,
             path: "{topic}/{partition}",
+            store: "sled",
             properties: Vec::new(),
         }
     }
@@ -55,6 +58,11 @@ impl Settings {
         self
     }
 
+    pub fn store(mut self, kind: &'static str) -> Settings {
+        self.store = kind;
+        self
+    }
+
     pub fn property(mut self, name: &str, value: &str) -> Settings {
         self.properties.push((name.into(), value.into()));
         self
@@ -66,7 +74,7 @@ impl Settings {
     }
 
     fn toml(&self, lake: &Path, state: &Path) -> String {
-        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, path, .. } = self;
+        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, path, store, .. } = self;
         let topics = self.topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
         let group = self.group.iter().map(|group| ("group.id".to_owned(), group.clone()));
         let further = self.properties.iter().cloned().chain(group);
@@ -75,7 +83,7 @@ impl Settings {
             "[kafka]\ntopics = [{topics}]\n\n[kafka.properties]\n\"bootstrap.servers\" = {:?}\n\
              \"reconnect.backoff.max.ms\" = \"500\"\n{properties}\n\
              [source]\nmode = \"direct\"\nstart = {start}\non_gap = {on_gap:?}\n\n\
-             [checkpoint]\nstore = \"sled\"\npath = {:?}\n\n\
+             [checkpoint]\nstore = {store:?}\npath = {:?}\n\n\
              [lake]\nurl = \"file://{}\"\nformat = \"parquet\"\npath = {path:?}\n\n\
              [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n\n\
              [limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",

@@ -8,7 +8,7 @@ use regex::Regex;
 
 /// Every failpoint of the workspace.
 pub fn failpoints() -> BTreeSet<String> {
-    let mut names = named("", r#"\bpoint\(\s*"([a-z0-9_.-]+)""#);
+    let mut names = named("", r#"\b(?:point|fail_here)\(\s*"([a-z0-9_.-]+)""#);
     // The lake has two sets of the same steps, by name.
     names.extend(named("sinks/lake", r#"(?m)^\s*\w+: "(lake\.[a-z_.]+)",$"#));
     names

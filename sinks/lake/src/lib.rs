@@ -84,6 +84,15 @@ pub trait Lake: Send + Sync + 'static {
     /// Removes an object below `_landfall/`; absent is success. Any other path is refused.
     async fn delete(&self, path: &str) -> Result<(), LakeError>;
 
+    /// Removes several objects below `_landfall/`, in this order, and stops at the first that fails. A store that can
+    /// do it in one request does.
+    async fn delete_many(&self, paths: &[String]) -> Result<(), LakeError> {
+        for path in paths {
+            self.delete(path).await?;
+        }
+        Ok(())
+    }
+
     /// Removes what crashed writers left behind. Only unlinks; never touches a published name.
     async fn sweep(&self) -> Result<u64, LakeError>;
 }

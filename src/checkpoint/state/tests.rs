@@ -283,3 +283,26 @@ fn records_that_no_transition_makes_are_found() {
         assert!(record.check().is_err(), "{at}");
     }
 }
+
+#[test]
+fn commits_and_what_is_learned_with_them_decide_nothing() {
+    let born = Checkpoint::birth(stream(), 0, "n").unwrap();
+    let old = born.plan_many(vec![planned(0, 10), planned(10, 20), planned(20, 30)], "n").unwrap();
+    let lineage = |at| Some(Lineage { at, epoch: 1 });
+    let committed = old.commit(Span::new(0, 10), &[Span::new(3, 4)], "n").unwrap().learn(10, lineage(9));
+    let last = committed.commit(Span::new(20, 30), &[], "n").unwrap().learn(30, lineage(30));
+    assert!(committed.only_commits_since(&old));
+    assert!(last.only_commits_since(&old) && last.only_commits_since(&committed));
+    let mut other_layout = last.clone();
+    other_layout.planned[0].layout = "other".into();
+    for other in [
+        last.plan(planned(30, 40), "n").unwrap(),
+        last.resolve(Span::new(10, 20), Resolution::Gap, "layout", "n").unwrap(),
+        last.resolve(Span::new(4, 10), Resolution::Truncated, "layout", "n").unwrap(),
+        Checkpoint { next_epoch: None, ..last.clone() },
+        other_layout,
+    ] {
+        assert!(!other.only_commits_since(&last), "{other:?}");
+    }
+    assert!(!old.only_commits_since(&last), "a plan that was committed is open");
+}

@@ -111,14 +111,16 @@ pub(super) static RECEIVER: &[Key] = &[
 pub(super) static CHECKPOINT: &[Key] = &[
     Key {
         path: "checkpoint.store",
-        takes: r#"`"sled"`"#,
-        about: "Where the checkpoints are kept. `sled`: in a folder of this host, used by one process at a time. (`lake` is not in this release.)",
+        takes: r#"`"sled"` or `"lake"`"#,
+        about: "Where the checkpoints are kept. `sled`: in a folder of this host, used by one process at a time. `lake`: in the lake itself, used by any number of processes at once; on a local disk not on NFS, SMB or FUSE. A lake belongs to one store; `landfall migrate --to lake` moves it from the first to the second.",
         example: r#""sled""#,
         apply: |config, found| {
-            read::word(found, &[("sled", StoreKind::Sled)], &["lake"]).map(|store| config.checkpoint.store = store)
+            let known = [("sled", StoreKind::Sled), ("lake", StoreKind::Lake)];
+            read::word(found, &known, &[]).map(|store| config.checkpoint.store = store)
         },
         show: |config| match config.checkpoint.store {
             StoreKind::Sled => quoted("sled"),
+            StoreKind::Lake => quoted("lake"),
             StoreKind::Memory => quoted("memory"),
         },
         ..OPTIONAL
@@ -126,7 +128,7 @@ pub(super) static CHECKPOINT: &[Key] = &[
     Key {
         path: "checkpoint.path",
         takes: "path",
-        about: "The folder of the sled store. A relative path starts at the folder of the configuration file. Keep it on a local disk; never copy it, restore it from a backup or delete it while the lake is in use.",
+        about: "The folder of the sled store; the lake store needs none. A relative path starts at the folder of the configuration file. Keep it on a local disk; never copy it, restore it from a backup or delete it while the lake is in use.",
         example: r#""./state""#,
         apply: |config, found| {
             let path = read::text(found)?;

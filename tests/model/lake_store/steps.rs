@@ -80,11 +80,26 @@ impl LakeStore {
                 steps.go(self.with(s, p, Writer::Creating { version: version + 1, record, plans: false }), || {
                     format!("writer {p} will create {} (commit): {record:?}", version + 1)
                 });
+                self.act_jointly(s, p, version, record, steps);
             }
         }
         let news = if self.broken == Broken::ProbingUpwards { Writer::Probing { version } } else { Writer::Idle };
         steps.go(self.with(s, p, news), || format!("writer {p} looks for a newer version"));
         self.prune(s, p, version, steps);
+    }
+
+    /// A batch is committed, and the next planned, in one version.
+    fn act_jointly(&self, s: &State, p: usize, version: u8, committed: Record, steps: &mut Steps<State>) {
+        if !self.joint {
+            return;
+        }
+        let plans = self.broken != Broken::JointSwapWithoutList;
+        for until in committed.next + 1..=self.offsets {
+            let record = committed.plan(until);
+            steps.go(self.with(s, p, Writer::Creating { version: version + 1, record, plans }), || {
+                format!("writer {p} will create {} (commit and plan): {record:?}", version + 1)
+            });
+        }
     }
 
     /// Keeps the newest version only, and deletes the oldest first.

@@ -217,6 +217,22 @@ impl<L: Lake> Lake for FaultyLake<L> {
         self.shared.change(Call::Delete, path, run).await
     }
 
+    async fn delete_many(&self, paths: &[String]) -> Result<(), LakeError> {
+        let first = paths.first().map(String::as_str).unwrap_or_default();
+        let (lake, shared, paths) = (self.lake.clone(), self.shared.clone(), paths.to_vec());
+        let run = move |late: bool| -> BoxFuture<'static, Result<(), LakeError>> {
+            Box::pin(async move {
+                let answer = lake.delete_many(&paths).await;
+                let done = if answer.is_ok() { Answer::Deleted } else { Answer::Unknown };
+                for path in paths {
+                    shared.faults.note(Effect { call: Call::Delete, path, answer: done, bytes: 0, content: 0, late });
+                }
+                answer
+            })
+        };
+        self.shared.change(Call::Delete, first, run).await
+    }
+
     async fn sweep(&self) -> Result<u64, LakeError> {
         self.lake.sweep().await
     }

@@ -2,9 +2,10 @@
 //! called created before it would survive a power failure.
 //!
 //! The rooms: `open` (from a word to a directory), `root` (directories made and synced), `temporary` and
-//! `draft` (files before they have a name), `walk` (listing), `lock`, `pool` (the threads that wait for the disk),
+//! `draft` (files before they have a name), `walk` (listing), `coherent` (which file systems), `lock`, `pool` (the threads that wait for the disk),
 //! `errno` (did it happen?).
 
+mod coherent;
 mod draft;
 mod errno;
 mod lock;
@@ -108,6 +109,12 @@ impl LocalLake {
     /// if somebody holds it.
     pub fn lock(&self, owner: &str) -> Result<LakeLock, LakeError> {
         LakeLock::take(&self.inner.root, owner)
+    }
+
+    /// Refuses a file system that may show a directory as it was a while ago: several processes that decide by
+    /// what they list would not see each other.
+    pub fn must_be_coherent(&self) -> Result<(), LakeError> {
+        coherent::check(&self.inner.root.fd, &self.inner.root.path)
     }
 
     /// How many syncs were asked of the kernel so far.

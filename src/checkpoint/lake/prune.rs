@@ -1,0 +1,66 @@
+//! Old versions are deleted, the oldest first, behind the back of the swap whose list showed them.
+//!
+//! The newest [`KEPT`] stay: a process that was paused for less time than they took finds its own version taken,
+//! which is cheaper than finding out by a list. Nothing hangs on the number but that, and on 2: the version below
+//! the newest tells a tree that is whole from one that was deleted.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use landfall_lake::Lake;
+
+use super::tree::{Shown, Tree};
+
+const KEPT: usize = 100;
+/// So many are deleted at once, so that a batch costs a fraction of a request.
+pub(crate) const PORTION: usize = 25;
+
+pub(super) struct Pruning {
+    keep: usize,
+    portion: usize,
+    /// Directories in which a deletion is under way.
+    busy: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Default for Pruning {
+    fn default() -> Pruning {
+        Pruning { keep: KEPT, portion: PORTION, busy: Arc::default() }
+    }
+}
+
+impl Pruning {
+    #[cfg(test)]
+    pub fn keeping(versions: usize) -> Pruning {
+        Pruning { keep: versions.max(2), portion: 1, busy: Arc::default() }
+    }
+
+    /// Whether the list after this version is to show all of them. Plans and commits may take turns, so two in a row
+    /// are.
+    pub fn is_due(&self, version: u64) -> bool {
+        let portion = self.portion.max(1) as u64;
+        version % portion < 2
+    }
+
+    /// Deletes what the list showed beyond the newest, in a task of its own. What fails is left to the next.
+    pub fn prune(&self, lake: &Arc<dyn Lake>, tree: &Tree<'_>, shown: &Shown) {
+        if shown.len() < self.keep + self.portion {
+            return;
+        }
+        let directory = tree.directory.clone();
+        if !held(&self.busy).insert(directory.clone()) {
+            return;
+        }
+        let old: Vec<String> = shown.surplus(self.keep).map(|version| tree.path(version)).collect();
+        let (lake, busy) = (lake.clone(), self.busy.clone());
+        tokio::spawn(async move {
+            if let Err(error) = lake.delete_many(&old).await {
+                tracing::debug!(%error, directory, "old versions of a checkpoint stay for now");
+            }
+            held(&busy).remove(&directory);
+        });
+    }
+}
+
+fn held(busy: &Mutex<HashSet<String>>) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    busy.lock().unwrap_or_else(PoisonError::into_inner)
+}

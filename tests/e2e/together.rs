@@ -1,0 +1,287 @@
+//! Several processes on one lake that keeps its own checkpoints: all of them land the same topics, are killed,
+//! frozen and started again, and nothing is lost or repeated.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+use crate::rig::{Landfall, Record, Scene, Settings, all, fresh, wait_until};
+
+/// An installation of its own on the same lake.
+fn beside(scene: &Scene) -> Landfall {
+    let dir = scene.dir().join(fresh("beside"));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    std::os::unix::fs::symlink(scene.landfall.lake(), dir.join("lake")).expect("the same lake");
+    Landfall::new(&dir, &shared(scene))
+}
+
+fn shared(scene: &Scene) -> Settings {
+    scene.settings().store("lake")
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("LANDFALL_SEED").ok();
+    given.map_or_else(rand::random, |text| text.parse().expect("LANDFALL_SEED is a number"))
+}
+
+/// To the terminal also where the test harness keeps a passing test's output.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+}
+
+#[test]
+fn two_processes_under_random_kills() {
+    let seed = seed();
+    say(&format!("two processes: LANDFALL_SEED={seed}"));
+    let rounds = if all() { 60 } else { 10 };
+    let mut scene = Scene::new("together", 3);
+    let installations = [scene.landfall.clone(), beside(&scene)];
+    let producer = scene.producer();
+    let usual = shared(&scene);
+    let produced = AtomicBool::new(false);
+    let mut kills = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while !produced.load(Ordering::Relaxed) {
+                let partition = if number % 97 == 0 { 2 } else { i32::from(number % 10 == 0) };
+                producer.send(&scene.topic, partition, &Record::numbered(number));
+                number += 1;
+                if number % 20 == 0 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            producer.flush();
+        });
+        let churning = installations.iter().enumerate().map(|(number, landfall)| {
+            let random = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
+            let usual = usual.clone();
+            scope.spawn(move || churn(landfall, &usual, random, rounds))
+        });
+        let churning: Vec<_> = churning.collect();
+        while churning.iter().any(|thread| !thread.is_finished()) {
+            scene.check.look(&scene.journal).assert_sound_while_producing("while two processes are killed");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        produced.store(true, Ordering::Relaxed);
+        kills = churning.into_iter().map(|thread| thread.join().expect("a churning thread")).sum();
+    });
+    // Both at once, to the end.
+    for landfall in &installations {
+        landfall.configure(&usual.clone().max_records(1000));
+    }
+    let ending = installations.each_ref().map(Landfall::start_once);
+    for running in ending {
+        running.wait(Duration::from_secs(120)).expect_code(0);
+    }
+    let findings = scene.look();
+    findings.assert_clean("two processes");
+    let lake = format!("file://{}", scene.landfall.lake().display());
+    let verified = scene.landfall.command(&["verify", "--output", "json", &lake]).expect_code(0);
+    assert_eq!(json(&verified.stdout)["against"], "checkpoint");
+    scene.landfall.command(&["verify", "--kafka", "landfall.toml"]).expect_code(0);
+    say(&format!("two processes: {kills} kills, {} rows in {} files", findings.rows, findings.files));
+}
+
+/// Started, and killed or frozen for a while, again and again.
+fn churn(landfall: &Landfall, usual: &Settings, mut random: StdRng, rounds: usize) -> usize {
+    for _ in 0..rounds {
+        let records = random.random_range(1..400);
+        landfall.configure(&Settings { max_age: "100ms", ..usual.clone().max_records(records) });
+        let running = landfall.run();
+        std::thread::sleep(Duration::from_millis(random.random_range(100..2500)));
+        if random.random_bool(0.3) {
+            running.pause();
+            std::thread::sleep(Duration::from_millis(random.random_range(100..3000)));
+            running.resume();
+            std::thread::sleep(Duration::from_millis(random.random_range(0..500)));
+        }
+        let ended = running.kill();
+        assert!(ended.killed(), "it ended by itself: {:?}\n{}", ended.status, ended.stderr);
+    }
+    rounds
+}
+
+/// One is frozen inside a step, another lands everything, and the first wakes.
+#[test]
+fn frozen_at_a_step_while_another_takes_over() {
+    let points = [
+        "pipeline.before_plan",
+        "pipeline.after_plan",
+        "sink.before_publish",
+        "lake.before_link",
+        "pipeline.before_commit",
+        "store.before_swap",
+        "lake.create.before_link",
+        "store.after_swap",
+        "store.after_list",
+    ];
+    std::thread::scope(|scope| {
+        for point in points {
+            scope.spawn(move || frozen_at(point));
+        }
+    });
+}
+
+fn frozen_at(point: &str) {
+    let mut scene = Scene::new("zombie", 1);
+    let other = beside(&scene);
+    scene.fill(300);
+    scene.landfall.configure(&shared(&scene).max_records(70));
+    let frozen = scene.landfall.at(point, 3, "stop").start_once();
+    let waiting = Instant::now();
+    while !frozen.is_stopped() {
+        assert!(waiting.elapsed() < Duration::from_secs(30), "{point} was not reached\n{}", frozen.errors());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.fill_from(300, 100);
+    other.configure(&shared(&scene).max_records(40));
+    other.once().expect_code(0);
+    scene.look().assert_clean(point);
+    frozen.resume();
+    frozen.wait(Duration::from_secs(60)).expect_code(0);
+    scene.look().assert_clean(point);
+    assert_eq!(scene.finish(&shared(&scene).max_records(1000)).rows, 400, "{point}");
+}
+
+/// What a deployment needs: one process more, one less, and commands that read the lake, without a socket.
+#[test]
+fn commands_read_the_lake() {
+    let mut scene = Scene::new("shared", 2);
+    scene.fill(100);
+    scene.landfall.configure(&shared(&scene));
+    let checked = scene.landfall.command(&["check", "landfall.toml"]).expect_code(0);
+    assert!(checked.stdout.contains("in the lake"), "{}", checked.stdout);
+    let (one, other) = (scene.landfall.run(), beside(&scene).run());
+    scene.until_landed(Duration::from_secs(60));
+    let lake = format!("file://{}", scene.landfall.lake().display());
+    for target in ["landfall.toml", &lake] {
+        let status = scene.landfall.command(&["status", "--output", "json", target]).expect_code(0);
+        let rows = json(&status.stdout)["streams"].as_array().expect("streams").len();
+        assert_eq!(rows, 2, "{target}: {}", status.stdout);
+        let offsets = scene.landfall.command(&["offsets", target]).expect_code(0);
+        assert_eq!(json(&offsets.stdout)[&scene.topic]["1"]["next"], 100, "{target}: {}", offsets.stdout);
+        scene.landfall.command(&["verify", target]).expect_code(0);
+    }
+    let plan =
+        scene.landfall.command(&["plan", "--price", "0.005", "--output", "json", "landfall.toml"]).expect_code(0);
+    assert_eq!(json(&plan.stdout)["requests"]["partitions"], 2, "{}", plan.stdout);
+    other.terminate(Duration::from_secs(20)).expect_code(0);
+    scene.fill_from(100, 50);
+    scene.until_landed(Duration::from_secs(60));
+    one.terminate(Duration::from_secs(20)).expect_code(0);
+    // A store elsewhere is refused while the lake keeps its own.
+    scene.landfall.configure(&scene.settings());
+    scene.landfall.once().expect_code(73);
+    scene.landfall.configure(&shared(&scene));
+    assert_eq!(scene.finish(&shared(&scene)).rows, 300);
+}
+
+/// Two small objects a batch at most, and fewer where a commit and the next plan share a swap; nothing else grows.
+#[test]
+fn a_batch_costs_two_versions_at_most() {
+    const BATCHES: usize = 60;
+    let mut scene = Scene::new("frugal", 1);
+    scene.fill(10 * BATCHES);
+    assert_eq!(scene.finish(&shared(&scene).max_records(10)).files, BATCHES);
+    let names: Vec<String> =
+        scene.landfall.hidden_files().iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let version =
+        |name: &String| name.split("/checkpoints/").nth(1)?.rsplit('/').next()?.strip_suffix(".json")?.parse().ok();
+    let versions: Vec<usize> = names.iter().filter_map(version).collect();
+    let newest = versions.iter().copied().max().expect("versions");
+    say(&format!("{BATCHES} batches: {newest} versions, the birth among them"));
+    assert!(newest <= 1 + 2 * BATCHES, "{newest} versions for {BATCHES} batches");
+    // The owner, the layout, the start, the mark.
+    assert_eq!(names.len() - versions.len(), 4, "{names:#?}");
+}
+
+/// Both processes stop at a gap; one decision, written into the lake by a third, lets both go on.
+#[test]
+fn a_decision_reaches_every_process() {
+    let mut scene = Scene::new("decided", 1);
+    scene.fill(100);
+    scene.finish(&shared(&scene));
+    scene.fill_from(100, 200);
+    scene.admin.delete_records(&scene.topic, 0, 180);
+    scene.journal.expire(&scene.topic, 0, 180);
+    let (one, other) = (scene.landfall.run(), beside(&scene).run());
+    wait_until("both have stopped", Duration::from_secs(30), || {
+        [&one, &other].iter().all(|running| running.errors().contains("are gone from Kafka"))
+    });
+    let stream = format!("{}/0", scene.topic);
+    let resolve = ["resolve", "--stream", &stream, "--range", "100-180", "--as", "gap", "landfall.toml"];
+    scene.landfall.command(&resolve).expect_code(0);
+    scene.until_landed(Duration::from_secs(60));
+    for running in [one, other] {
+        running.terminate(Duration::from_secs(20)).expect_code(0);
+    }
+    let findings = scene.finish(&shared(&scene));
+    assert_eq!((findings.rows, findings.gaps), (220, 80), "{findings}");
+}
+
+/// With open plans, into the lake, and on from there by two processes; the old store is history.
+#[test]
+fn a_sled_store_is_moved_into_the_lake() {
+    let mut scene = Scene::new("migrated", 2);
+    scene.fill(200);
+    scene.landfall.configure(&scene.settings().max_records(60));
+    assert!(scene.landfall.at("sink.before_publish", 4, "kill").once().killed());
+    let before = scene.landfall.command(&["offsets", "landfall.toml"]).expect_code(0).stdout;
+    let migrate = ["migrate", "--to", "lake", "--yes", "landfall.toml"];
+    for point in ["migrate.after_owner", "migrate.after_checkpoint"] {
+        assert!(scene.landfall.at(point, 1, "kill").command(&migrate).killed(), "{point}");
+    }
+    // Neither the old store nor the new one is believed before it is complete.
+    scene.landfall.once().expect_code(73);
+    scene.landfall.command(&migrate).expect_code(0);
+    scene.landfall.once().expect_code(73);
+    scene.landfall.configure(&shared(&scene).max_records(33));
+    let after = scene.landfall.command(&["offsets", "landfall.toml"]).expect_code(0).stdout;
+    assert_eq!(json(&before), json(&after));
+    scene.fill_from(200, 40);
+    let (one, other) = (scene.landfall.start_once(), beside(&scene).start_once());
+    one.wait(Duration::from_secs(60)).expect_code(0);
+    other.wait(Duration::from_secs(60)).expect_code(0);
+    assert_eq!(scene.finish(&shared(&scene)).rows, 480);
+    // And back into a store of one host, which is a take-over: the records in the lake are read, not the names.
+    std::fs::remove_dir_all(scene.landfall.state()).expect("the old store");
+    scene.landfall.configure(&scene.settings());
+    scene.landfall.once().expect_code(73);
+    let back = ["rebuild", "--take-over", "--yes", "--output", "json", "landfall.toml"];
+    let rows = json(&scene.landfall.command(&back).expect_code(0).stdout);
+    assert!(rows["streams"].as_array().expect("streams").iter().all(|row| row["source"] == "former"), "{rows}");
+    scene.fill_from(240, 10);
+    assert_eq!(scene.finish(&scene.settings()).rows, 500);
+}
+
+/// The checkpoints in the lake are gone: the streams stop and ask, and a rebuild makes them again from the names.
+#[test]
+fn checkpoints_that_were_deleted_are_made_again() {
+    let mut scene = Scene::new("emptied", 2);
+    scene.fill(150);
+    scene.landfall.configure(&shared(&scene).max_records(40));
+    assert!(scene.landfall.at("sink.before_publish", 4, "kill").once().killed());
+    let tree = scene.landfall.lake().join("_landfall/checkpoints/1");
+    std::fs::remove_dir_all(&tree).expect("the tree of the first owner");
+    scene.landfall.once().expect_code(1).expect_words(&["landfall rebuild"]);
+    let files = scene.landfall.files();
+    scene.landfall.command(&["rebuild", "--yes", "landfall.toml"]).expect_code(0);
+    assert_eq!(scene.landfall.files(), files, "a rebuild lands nothing");
+    scene.fill_from(150, 30);
+    assert_eq!(scene.finish(&shared(&scene)).rows, 360);
+    // With the tree of the owner before, nothing is taken from names.
+    let rebuilt = scene.landfall.command(&["rebuild", "--yes", "--output", "json", "landfall.toml"]).expect_code(0);
+    let rows = json(&rebuilt.stdout);
+    assert!(rows["streams"].as_array().expect("streams").iter().all(|row| row["source"] == "former"), "{rows}");
+    scene.fill_from(180, 20);
+    assert_eq!(scene.finish(&shared(&scene)).rows, 400);
+}
