@@ -19,6 +19,7 @@ mod gaps;
 mod memory;
 mod processes;
 mod rebuild;
+mod restart;
 mod rig_itself;
 mod sabotage;
 mod style;
