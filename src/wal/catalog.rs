@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use super::format::{Index, SegmentHeader};
-use super::survey::{Segment, merge};
+use super::ranges::merge;
+use super::survey::Segment;
 
 /// A segment while the log is open. A cursor that reads it holds it.
 #[derive(Debug)]

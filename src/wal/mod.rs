@@ -43,6 +43,7 @@ mod meta_file;
 mod metrics;
 mod options;
 mod prepare;
+mod ranges;
 mod recover;
 mod repair;
 mod retire;
