@@ -11,6 +11,10 @@ impl Walk<'_> {
     pub fn by_trailer(mut self, trailer: &Trailer) -> Result<Option<Walked>, WalError> {
         let mut reader = self.reader(true)?;
         let Some((index, seal)) = self.seal_index(&mut reader, trailer)? else { return Ok(None) };
+        // One that points elsewhere is not followed: the scan says what is wrong with it.
+        if !index.lies_within(self.header.base_lsn, trailer.seal_lsn) {
+            return Ok(None);
+        }
         self.clean_close = seal.has(group_flags::CLEAN_CLOSE);
         for ((id, repair), entry) in &index.entries {
             if *repair {
