@@ -83,6 +83,11 @@ impl Catalog {
         self.segments.read().unwrap_or_else(|dead| dead.into_inner()).clone()
     }
 
+    /// Whether a segment is still part of the log.
+    pub fn has(&self, seq: u64) -> bool {
+        self.segments().iter().any(|live| live.header.seq == seq)
+    }
+
     pub fn push(&self, segment: Arc<Live>) {
         self.segments.write().unwrap_or_else(|dead| dead.into_inner()).push(segment);
     }
