@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
             self.defs.insert(*id, entry.def.clone());
         }
         let mut place = Place { at: self.header.base_lsn, end, expect, sealed: false, torn_until: None };
-        self.to_the_end(&mut reader, &mut place)?;
+        self.go_through(&mut reader, &mut place)?;
         if let (Some(trailer), Some((index, group))) = (trailer, &seal) {
             self.compare_index(trailer, index, group);
         }
@@ -148,7 +148,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn to_the_end(&mut self, reader: &mut GroupReader<'_>, place: &mut Place) -> Result<(), WalError> {
+    fn go_through(&mut self, reader: &mut GroupReader<'_>, place: &mut Place) -> Result<(), WalError> {
         while place.end.is_none_or(|end| place.at < end) && !place.sealed {
             let bad = match reader.group(place.at).map_err(WalError::io("reading", self.display))? {
                 Ok(group) if place.expect.meets(&group.header) => {
