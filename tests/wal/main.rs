@@ -5,6 +5,7 @@
 
 mod allocations;
 mod base;
+mod beside;
 mod commands;
 mod crash;
 mod crashes;
@@ -26,5 +27,6 @@ mod rig;
 mod rounds;
 mod rules;
 mod sim;
+mod sizes;
 mod small_model;
 mod tool;
