@@ -13,7 +13,7 @@ use super::Core;
 use super::catalog::Live;
 use super::error::Poison;
 use super::format::{
-    BLOCK, FrameHeader, FrameType, GROUP_HEADER, GroupHeader, StreamDef, Trailer, blocks, group_flags,
+    BLOCK, FrameHeader, FrameType, GROUP_HEADER, GroupHeader, Pair, StreamDef, Stretch, Trailer, blocks, group_flags,
 };
 use super::stage::{Staged, Work};
 use super::survey::End;
@@ -92,7 +92,9 @@ impl Committer {
     fn frames(&mut self, frames: Vec<Staged>) -> Result<Duration, Stopped> {
         let bytes: usize = frames.iter().map(|frame| frame.frame.len()).sum();
         let ids: std::collections::BTreeSet<u32> = frames.iter().map(|frame| frame.header.stream_id).collect();
-        self.make_room(bytes, ids.len())?;
+        // A jump begins another stretch in the index, and so may every copy.
+        let jumps = frames.iter().filter(|one| one.repair || one.header.kind == FrameType::Assign).count();
+        self.make_room(bytes, ids.len(), jumps)?;
         let repair = frames.first().is_some_and(|frame| frame.repair);
         let defined = self.define(&frames, repair)?;
         let all: Vec<Staged> = defined.into_iter().chain(frames).collect();
@@ -195,8 +197,9 @@ impl Committer {
                 index.note(&frame.header, def, header.lsn, header.has(group_flags::REPAIR));
             }
         }
-        drop(index);
+        // Before the index can be read: a cursor goes as far as that says.
         active.live.end.store(end, Ordering::Release);
+        drop(index);
         self.core.counters.durable_lsn.store(end, Ordering::Release);
     }
 
@@ -206,12 +209,13 @@ impl Committer {
     }
 
     /// Room for a group of `bytes` and, behind it, for the seal with what it adds to the index.
-    fn make_room(&mut self, bytes: usize, streams: usize) -> Result<(), Stopped> {
+    fn make_room(&mut self, bytes: usize, streams: usize, jumps: usize) -> Result<(), Stopped> {
         // A definition takes up to two frames' worth of names; an entry of the index as much again.
         let defs = streams * (FRAME_MOST + 512);
         let group = blocks((GROUP_HEADER + bytes + defs) as u64);
         if let Some(active) = &self.active {
-            let index = active.live.with_index(|index| index.encoded_len()) + defs;
+            let more = defs + size_of::<Stretch>() * jumps + size_of::<Pair>() * (bytes / (256 << 10));
+            let index = active.live.with_index(|index| index.encoded_len()) + more;
             let seal = blocks((GROUP_HEADER + 96 + index) as u64);
             let used = self.end.lsn - active.live.header.base_lsn;
             // The heartbeat may come in between.

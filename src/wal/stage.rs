@@ -72,7 +72,8 @@ struct Done {
     /// The committer is gone: what is not durable now never will be.
     ended: bool,
     waiting: usize,
-    wakers: Vec<(u64, Waker)>,
+    /// By ticket, so that neither a poll nor a group looks at those of all the others.
+    wakers: BTreeMap<u64, Vec<Waker>>,
 }
 
 #[derive(Debug)]
@@ -168,6 +169,10 @@ impl Stage {
 
     /// Starts a run: the stream goes on at `offset`, and what lies before it is not this log's.
     pub fn start_run(&self, id: StreamId, offset: i64, reason: AssignReason) -> Result<Ticket, AppendError> {
+        if offset < 0 {
+            let stream = self.door(id).ok_or(AppendError::Closed)?.stream;
+            return Err(AppendError::Invalid { stream, why: format!("a run cannot start at offset {offset}") });
+        }
         let mut header = FrameHeader::of(FrameType::Assign, &[reason.code()]);
         let mut frame = vec![0; FRAME_HEADER + 8];
         frame[FRAME_HEADER] = reason.code();
@@ -336,15 +341,14 @@ impl Stage {
         done.ticket += count;
         let ticket = done.ticket;
         self.durable.store(ticket, Ordering::Release);
-        let (ready, wakers) = done.wakers.drain(..).partition(|(of, _)| *of <= ticket);
-        done.wakers = wakers;
+        let later = done.wakers.split_off(&(ticket + 1));
+        let ready: Vec<Waker> = std::mem::replace(&mut done.wakers, later).into_values().flatten().collect();
         let (waiting, woken) = (done.waiting, done.waiting + ready.len());
         drop(done);
         if waiting > 0 {
             self.woken.notify_all();
         }
-        let ready: Vec<(u64, Waker)> = ready;
-        ready.into_iter().for_each(|(_, waker)| waker.wake());
+        ready.into_iter().for_each(Waker::wake);
         woken
     }
 
@@ -358,7 +362,7 @@ impl Stage {
             return;
         }
         self.woken.notify_all();
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        wakers.into_values().flatten().for_each(Waker::wake);
         // Whoever waits for room or work must look again; taking the lock makes sure that it is waiting or has not
         // looked yet.
         drop(enter(&self.state));
@@ -376,7 +380,7 @@ impl Stage {
             return;
         }
         self.woken.notify_all();
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        wakers.into_values().flatten().for_each(Waker::wake);
         self.close();
     }
 
@@ -446,8 +450,9 @@ impl Future for Durable {
         }
         let ticket = self.ticket.0;
         // One place a future: a select loop that polls it often must not fill the list.
-        done.wakers.retain(|(of, waker)| *of != ticket || !waker.will_wake(context.waker()));
-        done.wakers.push((ticket, context.waker().clone()));
+        let wakers = done.wakers.entry(ticket).or_default();
+        wakers.retain(|waker| !waker.will_wake(context.waker()));
+        wakers.push(context.waker().clone());
         Poll::Pending
     }
 }

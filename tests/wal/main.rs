@@ -24,6 +24,7 @@ mod mutants;
 mod power;
 mod repairs;
 mod rig;
+mod room;
 mod rounds;
 mod rules;
 mod sim;
