@@ -97,8 +97,17 @@ impl Preparer {
         self.state.lock().unwrap_or_else(|dead| dead.into_inner())
     }
 
-    /// The thread: keeps one file ready.
+    /// The thread: keeps one file ready. Should it die, the committer must not wait for it.
     pub fn run(core: &Arc<Core>) {
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Preparer::work(core))).is_err();
+        if died {
+            let error = std::io::Error::other("the thread that prepares segments panicked");
+            core.preparer.enter().failed = Some(Poison::new("preparing", core.volume.display(""), 0, &error));
+            core.preparer.changed.notify_all();
+        }
+    }
+
+    fn work(core: &Arc<Core>) {
         let this = &core.preparer;
         let mut ballast = core.options.ballast_bytes == 0;
         loop {

@@ -62,6 +62,9 @@ struct State {
     wanted: Option<usize>,
     /// Appenders that wait for room.
     crowd: usize,
+    /// How many of them have a frame that is longer than what may be staged. Nobody goes before them: there would always
+    /// be somebody.
+    long: usize,
 }
 
 #[derive(Debug, Default)]
@@ -189,14 +192,15 @@ impl Stage {
     }
 
     pub fn append(&self, id: StreamId, run: Run, wait: bool) -> Result<Ticket, AppendError> {
+        if run.frame.len() > self.max_frame {
+            let stream = self.door(id).ok_or(AppendError::Closed)?.stream;
+            return Err(AppendError::TooLarge { stream, bytes: run.frame.len(), most: self.max_frame });
+        }
         let mut state = self.with_room(run.frame.len(), wait)?;
         let Some(door) = state.doors.get_mut(&id.0) else { return Err(AppendError::Closed) };
         let (stream, base) = (|| door.stream.clone(), run.base_offset());
         if let Some(why) = run.flaw() {
             return Err(AppendError::Invalid { stream: stream(), why });
-        }
-        if run.frame.len() > self.max_frame {
-            return Err(AppendError::TooLarge { stream: stream(), bytes: run.frame.len(), most: self.max_frame });
         }
         let Some(next) = door.next else { return Err(AppendError::NoRun { stream: stream() }) };
         if base < next {
@@ -218,6 +222,7 @@ impl Stage {
 
     fn with_room(&self, len: usize, wait: bool) -> Result<MutexGuard<'_, State>, AppendError> {
         let mut state = enter(&self.state);
+        let long = usize::from(len > self.limit);
         loop {
             if let Some(poison) = self.poison() {
                 return Err(poison.into());
@@ -226,15 +231,17 @@ impl Stage {
                 return Err(AppendError::Closed);
             }
             let taken = state.queued_bytes + state.in_flight;
-            if taken == 0 || taken + len <= self.limit {
+            if (long == 1 && taken == 0) || (state.long == 0 && taken + len <= self.limit) {
                 return Ok(state);
             }
             if !wait {
                 return Err(AppendError::Full);
             }
             state.crowd += 1;
+            state.long += long;
             state = self.room.wait(state).unwrap_or_else(|dead| dead.into_inner());
             state.crowd -= 1;
+            state.long -= long;
         }
     }
 

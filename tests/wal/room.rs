@@ -77,6 +77,32 @@ fn a_group_of_many_runs_leaves_room_for_the_seal() {
     }
 }
 
+/// Short runs always find room. One that is longer than all of it must not wait for a moment without any of them.
+#[test]
+fn a_long_run_is_not_overtaken() {
+    let machine = Machine::new(1);
+    let (wal, _) = Wal::open_on(machine.volume(), Options { staging_bytes: 10 << 10, ..options() }).unwrap();
+    let (short, long) = (fill(&wal, 0, 0, 1), fill(&wal, 1, 0, 1));
+    machine.hold_syncs(true);
+    wal.append(short, run(0, 1, 2)).unwrap();
+    let value = vec![0; 12 << 10];
+    let longest = Run::new(&[Record { offset: 1, value: Some(&value), ..Record::default() }], 2);
+    std::thread::scope(|scope| {
+        let appended = scope.spawn(|| wal.append(long, longest));
+        let refused = (2..50).find_map(|at| {
+            std::thread::sleep(Duration::from_millis(20));
+            wal.try_append(short, run(0, at, at + 1)).err()
+        });
+        let staged = wal.metrics().staged_bytes;
+        machine.hold_syncs(false);
+        assert!(matches!(refused, Some(AppendError::Full)), "{refused:?}");
+        assert!(staged < 8 << 10, "there was no room for anybody: {staged} bytes");
+        wal.wait(appended.join().unwrap().unwrap()).unwrap();
+    });
+    let next = wal.next_offset(short).unwrap();
+    wal.append(short, run(0, next, next + 1)).unwrap();
+}
+
 #[test]
 fn a_run_starts_at_an_offset_that_there_is() {
     let machine = Machine::new(1);
