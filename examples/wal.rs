@@ -10,6 +10,8 @@
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use landfall::wal::{AssignReason, Floor, Isolation, Options, Record, Run, Stream, Wal};
 
@@ -78,17 +80,29 @@ fn write(directory: &Path, wanted: &Wanted) -> Result<(), AnyError> {
     for lost in &recovery.tail_lost {
         eprintln!("lost: {lost}");
     }
+    let at: Vec<AtomicI64> = (0..wanted.streams).map(|_| AtomicI64::new(0)).collect();
     std::thread::scope(|scope| {
-        let wal = &wal;
-        let write = |partition| move || append(wal, partition, wanted).map_err(|error| error.to_string());
+        let (wal, at) = (&wal, &at[..]);
+        let write = |partition: i32| {
+            move || {
+                let ended = append(wal, partition, wanted, at).map_err(|error| error.to_string());
+                // Nobody waits for one that has ended.
+                at[partition as usize].store(i64::MAX, Ordering::Relaxed);
+                ended
+            }
+        };
         let writers: Vec<_> = (0..wanted.streams).map(|partition| scope.spawn(write(partition))).collect();
         writers.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|_| Err("a writer panicked".into())))
     })?;
     Ok(wal.close()?)
 }
 
+/// With `--retire`, how far a stream may get ahead of the slowest one, whose newest records keep everybody's segments:
+/// on a small disk the log would be full of what is waiting for it, and whoever retires would wait as well.
+const LEAD: i64 = 64;
+
 /// One receiver: a run, and its acknowledgement when it is durable.
-fn append(wal: &Wal, partition: i32, wanted: &Wanted) -> Result<(), AnyError> {
+fn append(wal: &Wal, partition: i32, wanted: &Wanted, at: &[AtomicI64]) -> Result<(), AnyError> {
     let id = wal.stream(&stream(partition), Isolation::ReadCommitted)?;
     let mut offset = match wal.next_offset(id) {
         Some(next) => next,
@@ -98,6 +112,11 @@ fn append(wal: &Wal, partition: i32, wanted: &Wanted) -> Result<(), AnyError> {
         }
     };
     while offset < wanted.records {
+        at[partition as usize].store(offset, Ordering::Relaxed);
+        let slowest = || at.iter().map(|at| at.load(Ordering::Relaxed)).min().unwrap_or(0);
+        while wanted.retire && offset - slowest() > LEAD {
+            std::thread::sleep(Duration::from_micros(100));
+        }
         let value = value(partition, offset, wanted.record_bytes);
         let record = Record { offset, value: Some(&value), ..Record::default() };
         let ticket = wal.append(id, Run::new(&[record], offset + 1))?;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use super::format::{Index, SegmentHeader};
-use super::survey::{Segment, merge};
+use super::ranges::merge;
+use super::survey::Segment;
 
 /// A segment while the log is open. A cursor that reads it holds it.
 #[derive(Debug)]
@@ -80,6 +81,11 @@ impl Catalog {
     /// As they are now, oldest first.
     pub fn segments(&self) -> Vec<Arc<Live>> {
         self.segments.read().unwrap_or_else(|dead| dead.into_inner()).clone()
+    }
+
+    /// Whether a segment is still part of the log.
+    pub fn has(&self, seq: u64) -> bool {
+        self.segments().iter().any(|live| live.header.seq == seq)
     }
 
     pub fn push(&self, segment: Arc<Live>) {

@@ -13,7 +13,7 @@ use super::Core;
 use super::catalog::Live;
 use super::error::Poison;
 use super::format::{
-    BLOCK, FrameHeader, FrameType, GROUP_HEADER, GroupHeader, StreamDef, Trailer, blocks, group_flags,
+    BLOCK, FrameHeader, FrameType, GROUP_HEADER, GroupHeader, Pair, StreamDef, Stretch, Trailer, blocks, group_flags,
 };
 use super::stage::{Staged, Work};
 use super::survey::End;
@@ -30,6 +30,22 @@ pub(super) struct Active {
     pub groups: u64,
     /// Streams that are defined in it, by id.
     pub defs: BTreeMap<u32, StreamDef>,
+    /// The index is no longer than this. Its length itself is looked up only where that decides something.
+    pub index_most: usize,
+}
+
+impl Active {
+    pub fn new(live: Arc<Live>, file: Box<dyn LogFile>) -> Active {
+        let index_most = live.with_index(|index| index.encoded_len());
+        Active { live, file, groups: 0, defs: BTreeMap::new(), index_most }
+    }
+
+    /// Whether there is room for a group and, behind it, for a seal with an index that is longer by `more`.
+    fn has_room(&self, end: u64, group: u64, more: usize) -> bool {
+        let seal = blocks((GROUP_HEADER + 96 + self.index_most + more) as u64);
+        // The heartbeat may come in between.
+        end - self.live.header.base_lsn + group + seal + 2 * BLOCK <= self.live.header.capacity
+    }
 }
 
 /// What the committer knows; nobody else touches it.
@@ -92,7 +108,9 @@ impl Committer {
     fn frames(&mut self, frames: Vec<Staged>) -> Result<Duration, Stopped> {
         let bytes: usize = frames.iter().map(|frame| frame.frame.len()).sum();
         let ids: std::collections::BTreeSet<u32> = frames.iter().map(|frame| frame.header.stream_id).collect();
-        self.make_room(bytes, ids.len())?;
+        // A jump begins another stretch in the index, and so may every copy.
+        let jumps = frames.iter().filter(|one| one.repair || one.header.kind == FrameType::Assign).count();
+        self.make_room(bytes, ids.len(), jumps)?;
         let repair = frames.first().is_some_and(|frame| frame.repair);
         let defined = self.define(&frames, repair)?;
         let all: Vec<Staged> = defined.into_iter().chain(frames).collect();
@@ -195,8 +213,9 @@ impl Committer {
                 index.note(&frame.header, def, header.lsn, header.has(group_flags::REPAIR));
             }
         }
-        drop(index);
+        // Before the index can be read: a cursor goes as far as that says.
         active.live.end.store(end, Ordering::Release);
+        drop(index);
         self.core.counters.durable_lsn.store(end, Ordering::Release);
     }
 
@@ -206,21 +225,26 @@ impl Committer {
     }
 
     /// Room for a group of `bytes` and, behind it, for the seal with what it adds to the index.
-    fn make_room(&mut self, bytes: usize, streams: usize) -> Result<(), Stopped> {
+    fn make_room(&mut self, bytes: usize, streams: usize, jumps: usize) -> Result<(), Stopped> {
         // A definition takes up to two frames' worth of names; an entry of the index as much again.
         let defs = streams * (FRAME_MOST + 512);
         let group = blocks((GROUP_HEADER + bytes + defs) as u64);
-        if let Some(active) = &self.active {
-            let index = active.live.with_index(|index| index.encoded_len()) + defs;
-            let seal = blocks((GROUP_HEADER + 96 + index) as u64);
-            let used = self.end.lsn - active.live.header.base_lsn;
-            // The heartbeat may come in between.
-            if used + group + seal + 2 * BLOCK <= active.live.header.capacity {
+        let more = defs + size_of::<Stretch>() * jumps + size_of::<Pair>() * (bytes / (256 << 10));
+        let end = self.end.lsn;
+        if let Some(active) = &mut self.active {
+            if !active.has_room(end, group, more) {
+                active.index_most = active.live.with_index(|index| index.encoded_len());
+            }
+            if active.has_room(end, group, more) {
+                active.index_most += more;
                 return Ok(());
             }
             self.seal(0)?;
         }
-        self.next_segment()
+        self.next_segment()?;
+        // A group for which a whole segment has no room was refused at the door.
+        self.active.iter_mut().for_each(|active| active.index_most += more);
+        Ok(())
     }
 
     /// Ends the active segment: index, trailer, and a file that is cut behind them. Durable before the next one begins.

@@ -55,7 +55,8 @@ impl Frame {
     }
 }
 
-/// Reads `[from, until)` of a stream, frame by frame. After an error it has ended.
+/// Reads `[from, until)` of a stream, frame by frame. After an error it has ended. It must not outlive its log: once
+/// that is closed, another opening may write over the files that it reads, and what it finds there it calls damage.
 pub struct Cursor {
     core: Arc<Core>,
     id: StreamId,
@@ -127,6 +128,17 @@ impl Cursor {
 
     /// The segment in which the next offset stands.
     fn segment(&self) -> Result<Open, WalError> {
+        // Once more for every segment that was retired while it was looked at.
+        while let Some(found) = self.find()? {
+            if let Some(open) = found {
+                return Ok(open);
+            }
+        }
+        Err(WalError::NotHeld { stream: self.stream.clone(), offset: self.at, held: self.core.catalog.held(self.id.0) })
+    }
+
+    /// `Some(None)`: it was there, and is not any more.
+    fn find(&self) -> Result<Option<Option<Open>>, WalError> {
         for live in self.core.catalog.segments() {
             for repair in [false, true] {
                 let found = live.with_index(|index| {
@@ -136,12 +148,13 @@ impl Cursor {
                 });
                 if let Some((lsn, last_lsn)) = found {
                     let display = self.core.volume.display(&live.file);
-                    let file = self.core.volume.open(&live.file, false).map_err(WalError::io("opening", display))?;
-                    return Ok(Open { live, file, repair, lsn, from: self.at, last_lsn });
+                    let file = self.core.open_live(&live).map_err(WalError::io("opening", display))?;
+                    let open = |file| Open { live, file, repair, lsn, from: self.at, last_lsn };
+                    return Ok(Some(file.map(open)));
                 }
             }
         }
-        Err(WalError::NotHeld { stream: self.stream.clone(), offset: self.at, held: self.core.catalog.held(self.id.0) })
+        Ok(None)
     }
 
     /// Reads one group and keeps what it has of the range.

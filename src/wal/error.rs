@@ -22,8 +22,13 @@ pub enum WalError {
     /// What had been durable is damaged. Nothing was changed.
     #[error("{}", damaged(.0))]
     Damaged(Vec<Damage>),
-    #[error("{stream} cannot be kept in a log: its topic id is none of Kafka's, or a name is longer than 65535 bytes")]
+    #[error(
+        "{stream} cannot be kept in a log: its topic id is none of Kafka's, or the names of cluster and topic are longer than 512 bytes"
+    )]
     Stream { stream: Stream },
+    /// Nothing was changed, or what was being copied stays where it is.
+    #[error("the log cannot work with these options: {why}")]
+    Options { why: String },
     #[error("{directory} holds no log")]
     NoLog { directory: String },
     #[error("the log does not hold offset {offset} of {stream}; it holds {}", shown(.held))]

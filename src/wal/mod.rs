@@ -4,7 +4,7 @@
 //! ```text
 //! run ─► stage ─► commit ─► rotate ─► (volume)          appending
 //! survey (walk, scan, ledger) ─► recover ─► repair      opening
-//! cursor · retire · inspect                             reading, giving back, looking
+//! cursor · retire · copy · inspect                      reading, giving back, looking
 //! ```
 //!
 //! The core is synchronous: appenders encode and checksum on their own threads, one committer writes. No runtime, no
@@ -33,6 +33,7 @@
 
 mod catalog;
 mod commit;
+mod copy;
 mod cursor;
 mod damage;
 mod error;
@@ -43,6 +44,7 @@ mod meta_file;
 mod metrics;
 mod options;
 mod prepare;
+mod ranges;
 mod recover;
 mod repair;
 mod retire;
@@ -100,6 +102,9 @@ pub const SABOTAGES: &[&str] = &[
     "wal_unlink_newest_first",
 ];
 
+/// The names of a stream's cluster and topic together; Kafka's topics have at most 249 bytes.
+const MOST_NAMES: usize = 512;
+
 /// What the threads of an open log share.
 struct Core {
     volume: Arc<dyn LogVolume>,
@@ -131,6 +136,7 @@ impl Wal {
 
     /// Opens the log on a volume of one's own.
     pub fn open_on(volume: Arc<dyn LogVolume>, mut options: Options) -> Result<(Wal, Recovery), WalError> {
+        options.check()?;
         let lock = volume.lock().map_err(|source| match source.kind() {
             std::io::ErrorKind::WouldBlock => {
                 WalError::Locked { directory: volume.display(""), holder: source.to_string() }
@@ -185,7 +191,10 @@ impl Wal {
 
     /// A stream by its name; the same id for the same name as long as the log is open.
     pub fn stream(&self, stream: &Stream, isolation: Isolation) -> Result<StreamId, WalError> {
-        self.core.stage.stream(stream, isolation).ok_or_else(|| WalError::Stream { stream: stream.clone() })
+        // A segment keeps so much room for a definition, and again for the index.
+        let short = stream.cluster.len() + stream.topic.len() <= MOST_NAMES;
+        let known = short.then(|| self.core.stage.stream(stream, isolation)).flatten();
+        known.ok_or_else(|| WalError::Stream { stream: stream.clone() })
     }
 
     /// Where an append of the stream must go on; `None` before its first run.

@@ -6,23 +6,25 @@ use std::time::Duration;
 
 use landfall_sink::Stream;
 
+use super::error::WalError;
 use super::run::Run;
 
 /// Sizes and habits of a log. Every one of them may change from one opening to the next.
 #[derive(Debug)]
 pub struct Options {
-    /// Bytes of a segment's groups. Default 128 MiB.
+    /// Bytes of a segment's groups, 16 KiB to 1 TiB. Default 128 MiB.
     pub segment_bytes: u64,
-    /// Bytes of one write and one fdatasync, unless a single run is longer; at most half a segment, and half of
-    /// `staging_bytes`. Default 1 MiB.
+    /// Bytes of one write and one fdatasync, unless a single run is longer; at most half a segment, half of
+    /// `staging_bytes`, and 1 GiB. Default 1 MiB.
     pub group_bytes: usize,
     /// Bytes that were appended and are not durable yet; whoever appends more waits. Default 4 MiB: what waits
     /// longer is out of the processor's caches when it is written.
     pub staging_bytes: usize,
-    /// The longest run. Default 32 MiB, and at most half a segment.
+    /// The longest run. Default 32 MiB, and at most half a segment and 1 GiB.
     pub run_bytes: usize,
-    /// The whole log. At the limit appends wait until segments are retired; nothing is ever deleted to get below it.
-    /// Default 64 GiB.
+    /// The segments of the whole log, at least two of them; files that are kept to be written again, the ballast and
+    /// the quarantine are not counted. At the limit appends wait until segments are retired; nothing is ever deleted to
+    /// get below it. Default 64 GiB.
     pub max_bytes: u64,
     /// A file that is there only to be deleted when the disk is full, so that commits which free space can be made.
     /// Default 64 MiB; 0: none.
@@ -35,7 +37,9 @@ pub struct Options {
     pub slow_sync: Duration,
     /// What to do about damage in what had been durable.
     pub policy: Policy,
-    /// What the source was told is safe here: commits whose metadata name this log, plans that name it.
+    /// What the source was told is safe here: commits whose metadata name this log, plans that name it. Only what lies
+    /// above the checkpoint: of a stream whose segments were all retired the log knows nothing, and names `[0, until)`
+    /// as lost.
     pub acked: Vec<Acked>,
 }
 
@@ -57,16 +61,42 @@ impl Default for Options {
     }
 }
 
+/// No write is longer: the kernel takes less than 2 GiB at once, and a group's length has 32 bits.
+const LONGEST: u64 = 1 << 30;
+/// A run of one record, its definition with the longest names, the seal and a heartbeat.
+const LEAST_SEGMENT: u64 = 16 << 10;
+const MOST_SEGMENT: u64 = 1 << 40;
+
 impl Options {
+    /// What no log can work with is said before anything is touched.
+    pub(super) fn check(&self) -> Result<(), WalError> {
+        let Options { segment_bytes, max_bytes, .. } = *self;
+        let why = match () {
+            () if !(LEAST_SEGMENT..=MOST_SEGMENT).contains(&segment_bytes) => {
+                format!("segment_bytes is {segment_bytes}, and must be {LEAST_SEGMENT} to {MOST_SEGMENT}")
+            }
+            // The newest segment is never given back: with less than two the log would wait for room for ever.
+            () if max_bytes < 2 * segment_bytes => {
+                format!("max_bytes is {max_bytes}, and must be at least two segments, {}", 2 * segment_bytes)
+            }
+            () => return Ok(()),
+        };
+        Err(WalError::Options { why })
+    }
+
     /// The longest frame that fits with its definition and the seal into half a segment.
+    pub(super) fn longest(&self) -> usize {
+        (self.segment_bytes / 2).min(LONGEST) as usize
+    }
+
     pub(super) fn max_frame(&self) -> usize {
-        self.run_bytes.min((self.segment_bytes / 2) as usize)
+        self.run_bytes.min(self.longest())
     }
 
     /// Frames that are gathered into one group: a segment must have room for them, whatever was asked for, and while
     /// one group is written the next must find room.
     pub(super) fn max_gathered(&self) -> usize {
-        self.group_bytes.min((self.segment_bytes / 2) as usize).min((self.staging_bytes / 2).max(1))
+        self.group_bytes.min(self.longest()).min((self.staging_bytes / 2).max(1))
     }
 }
 

@@ -97,8 +97,17 @@ impl Preparer {
         self.state.lock().unwrap_or_else(|dead| dead.into_inner())
     }
 
-    /// The thread: keeps one file ready.
+    /// The thread: keeps one file ready. Should it die, the committer must not wait for it.
     pub fn run(core: &Arc<Core>) {
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Preparer::work(core))).is_err();
+        if died {
+            let error = std::io::Error::other("the thread that prepares segments panicked");
+            core.preparer.enter().failed = Some(Poison::new("preparing", core.volume.display(""), 0, &error));
+            core.preparer.changed.notify_all();
+        }
+    }
+
+    fn work(core: &Arc<Core>) {
         let this = &core.preparer;
         let mut ballast = core.options.ballast_bytes == 0;
         loop {
@@ -113,11 +122,11 @@ impl Preparer {
                 unused.map(|prepared| core.volume.unlink(&prepared.name).ok());
                 return;
             }
-            let free = state.free.pop();
+            let mut free = state.free.pop();
             let made = state.made + 1;
             state.made = made;
             drop(state);
-            let made = core.make(&mut ballast, free.as_deref(), made);
+            let made = core.make(&mut ballast, &mut free, made);
             let mut state = this.enter();
             match made {
                 Ok(prepared) => {
@@ -154,6 +163,16 @@ impl Core {
         self.volume.sync_dir()
     }
 
+    fn reuse(&self, name: &str, len: u64) -> std::io::Result<Prepared> {
+        let file = self.volume.open(name, true)?;
+        file.set_len(len)?;
+        // Until it is durably longer than what was sealed in it, the first bytes of a trailer that reach its old end
+        // would pass for those of a sealed segment.
+        file.sync_all()?;
+        point("wal.prepare.recycled")?;
+        Ok(Prepared { name: name.into(), file, recycled: true })
+    }
+
     fn make_ballast(&self, segment: u64) -> std::io::Result<()> {
         let len = self.options.ballast_bytes;
         if self.volume.list()?.iter().any(|file| file.name == BALLAST && file.len == len) {
@@ -166,7 +185,8 @@ impl Core {
         self.volume.create(BALLAST, len).map(drop)
     }
 
-    fn make(&self, ballast: &mut bool, free: Option<&str>, made: u64) -> std::io::Result<Prepared> {
+    /// `free` is a file of the pool, and stays what it is where that is still there.
+    fn make(&self, ballast: &mut bool, free: &mut Option<String>, made: u64) -> std::io::Result<Prepared> {
         // The header, the groups, and one block more, so that a sealed file is always shorter than a prepared one.
         let len = self.options.segment_bytes + 3 * BLOCK;
         point("wal.prepare.before")?;
@@ -174,14 +194,16 @@ impl Core {
             return Err(full(format!("the log is at its limit of {} bytes", self.options.max_bytes)));
         }
         // A retired file has its blocks already: it needs no room, so it may come before the ballast.
-        if let Some(name) = free {
-            let file = self.volume.open(name, true)?;
-            file.set_len(len)?;
-            // Until it is durably longer than what was sealed in it, the first bytes of a trailer that reach its old
-            // end would pass for those of a sealed segment.
-            file.sync_all()?;
-            point("wal.prepare.recycled")?;
-            return Ok(Prepared { name: name.into(), file, recycled: true });
+        if let Some(name) = free.as_deref() {
+            match self.reuse(name, len) {
+                // On a full disk it cannot get back what its seal cut off. What it has is room for a new one, with that
+                // of the next in the pool.
+                Err(error) if is_full(&error) => {
+                    self.volume.unlink(name)?;
+                    *free = None;
+                }
+                made => return made,
+            }
         }
         if !*ballast {
             self.make_ballast(len)?;

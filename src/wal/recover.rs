@@ -87,7 +87,7 @@ pub(super) fn recover(volume: &dyn LogVolume, options: &Options) -> Result<Opene
             tail = Tail::Torn { file: volume.display(&torn.file), lsn: torn.lsn, bytes };
         }
     }
-    sweep(volume, &survey)?;
+    sweep(volume, &mut survey, options.recycled)?;
     step("wal.recover.after_sweep", "")?;
     let streams = streams(&survey);
     let recovery = Recovery {
@@ -191,9 +191,10 @@ fn quarantine(volume: &dyn LogVolume, name: &str, bytes: &[u8], spare: &mut Vec<
     }
 }
 
-/// Removes what was never published and what an interrupted retirement left.
-fn sweep(volume: &dyn LogVolume, survey: &Survey) -> Result<(), WalError> {
-    for file in survey.scraps.iter().chain(&survey.retired) {
+/// Removes what was never published, what an interrupted retirement left, and what the pool is not to hold.
+fn sweep(volume: &dyn LogVolume, survey: &mut Survey, pool: usize) -> Result<(), WalError> {
+    let beyond = survey.free.split_off(survey.free.len().min(pool));
+    for file in survey.scraps.iter().chain(&survey.retired).chain(&beyond) {
         volume.unlink(file).map_err(WalError::io("deleting", volume.display(file)))?;
     }
     for file in &survey.unreadable {

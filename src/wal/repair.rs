@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Core;
+use super::copy::Part;
 use super::damage::{Damage, Lost};
 use super::error::{AppendError, WalError};
 use super::format::{FRAME_HEADER, FrameHeader, FrameType, GapNote, aligned};
@@ -26,7 +27,7 @@ impl Core {
         // A word of it in the log, which also makes the segment that continues behind the damage.
         let mut last = Some(self.note_repair(damages.len())?);
         for live in &segments[..through] {
-            last = self.copy(live, None, i64::MIN)?.1.or(last);
+            last = self.copy(live, Part::Sound)?.1.or(last);
         }
         drop(segments);
         for lost in damages.iter().flat_map(|damage| &damage.lost) {
@@ -96,8 +97,10 @@ impl Core {
             }
             let next = run.next_offset();
             // Behind the stream's end it is the stream that goes on; below it, it is a repair.
-            let appended = if at >= door { self.stage.append(id, run, true) } else { self.repaired(id, run, at) };
-            last = Some(appended.map_err(AppendError::into_wal)?);
+            last = Some(match at >= door {
+                true => self.stage.append(id, run, true).map_err(AppendError::into_wal)?,
+                false => self.repaired(id, run, at)?,
+            });
             at = next;
         }
         match lost.until.filter(|until| at < *until) {
@@ -115,9 +118,9 @@ impl Core {
         }
     }
 
-    fn repaired(&self, id: StreamId, run: Run, at: i64) -> Result<Ticket, AppendError> {
+    fn repaired(&self, id: StreamId, run: Run, at: i64) -> Result<Ticket, WalError> {
         let header = FrameHeader { stream_id: id.0, prev_next_offset: at, ..run.header };
-        self.stage.repair(header, run.frame)
+        self.append_repair(header, run.frame)
     }
 
     /// Offsets that an operator gave up.

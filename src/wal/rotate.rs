@@ -1,8 +1,8 @@
 //! From one segment to the next: the file gets its header, then its name, and only then groups.
 
-use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use landfall_lake::fault;
 
@@ -28,13 +28,15 @@ impl Committer {
                     if self.core.stage.closing() {
                         return Err(Stopped(None));
                     }
+                    self.core.counters.waiting_for_space.store(true, Ordering::Relaxed);
                     std::thread::sleep(std::time::Duration::from_millis(100));
                 }
                 Err(Failed::Poisoned(poison)) => return Err(poison.into()),
                 Ok(name) => {
                     let live = Arc::new(Live::active(name, header));
                     self.core.catalog.push(live.clone());
-                    self.active = Some(Active { live, file: prepared.file, groups: 0, defs: BTreeMap::new() });
+                    self.core.counters.waiting_for_space.store(false, Ordering::Relaxed);
+                    self.active = Some(Active::new(live, prepared.file));
                     return Ok(());
                 }
             }
@@ -47,7 +49,7 @@ impl Committer {
         let Some(live) = last else { return false };
         let Ok(file) = self.core.volume.open(&live.file, true) else { return false };
         live.closed.store(false, std::sync::atomic::Ordering::Release);
-        self.active = Some(Active { live, file, groups: 0, defs: BTreeMap::new() });
+        self.active = Some(Active::new(live, file));
         true
     }
 

@@ -30,10 +30,11 @@ impl Run {
         for record in records {
             encode_record(&mut frame, record, base, min);
         }
-        let last = records.last().map_or(base - 1, |record| record.offset);
+        let last = records.last().map_or(base.wrapping_sub(1), |record| record.offset);
         let rising = records.windows(2).all(|pair| pair[0].offset < pair[1].offset);
         let flaw = match () {
-            () if base < 0 || !rising => Some("its offsets do not rise".to_string()),
+            () if base < 0 => Some(format!("it starts at offset {base}")),
+            () if !rising => Some("its offsets do not rise".to_string()),
             () if next_offset <= last => Some(format!("it ends at offset {last}, and goes on at {next_offset}")),
             () if u32::try_from(frame.len()).is_err() => Some("it is longer than 4 GiB".to_string()),
             () => None,
@@ -45,7 +46,7 @@ impl Run {
         header.records = records.len() as u32;
         (header.min_timestamp_ms, header.max_timestamp_ms) = (min, max);
         frame.resize(aligned(frame.len()), 0);
-        let holes = next_offset - base != records.len() as i64;
+        let holes = next_offset.wrapping_sub(base) != records.len() as i64;
         Run { header, frame, flaw, sparse: false, holes }
     }
 
@@ -53,8 +54,8 @@ impl Run {
     pub fn empty(base_offset: i64, next_offset: i64) -> Run {
         let mut run = Run::new(&[], next_offset).sparse();
         run.header.base_offset = base_offset;
-        run.header.last_offset = base_offset - 1;
-        if next_offset <= base_offset {
+        run.header.last_offset = base_offset.wrapping_sub(1);
+        if base_offset < 0 || next_offset <= base_offset {
             run.flaw = Some(format!("it is empty, {base_offset}-{next_offset}"));
         }
         run

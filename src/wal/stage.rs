@@ -62,6 +62,9 @@ struct State {
     wanted: Option<usize>,
     /// Appenders that wait for room.
     crowd: usize,
+    /// How many of them have a frame that is longer than what may be staged. Nobody goes before them: there would always
+    /// be somebody.
+    long: usize,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +75,8 @@ struct Done {
     /// The committer is gone: what is not durable now never will be.
     ended: bool,
     waiting: usize,
-    wakers: Vec<(u64, Waker)>,
+    /// By ticket, so that neither a poll nor a group looks at those of all the others.
+    wakers: BTreeMap<u64, Vec<Waker>>,
 }
 
 #[derive(Debug)]
@@ -168,6 +172,10 @@ impl Stage {
 
     /// Starts a run: the stream goes on at `offset`, and what lies before it is not this log's.
     pub fn start_run(&self, id: StreamId, offset: i64, reason: AssignReason) -> Result<Ticket, AppendError> {
+        if offset < 0 {
+            let stream = self.door(id).ok_or(AppendError::Closed)?.stream;
+            return Err(AppendError::Invalid { stream, why: format!("a run cannot start at offset {offset}") });
+        }
         let mut header = FrameHeader::of(FrameType::Assign, &[reason.code()]);
         let mut frame = vec![0; FRAME_HEADER + 8];
         frame[FRAME_HEADER] = reason.code();
@@ -184,14 +192,15 @@ impl Stage {
     }
 
     pub fn append(&self, id: StreamId, run: Run, wait: bool) -> Result<Ticket, AppendError> {
+        if run.frame.len() > self.max_frame {
+            let stream = self.door(id).ok_or(AppendError::Closed)?.stream;
+            return Err(AppendError::TooLarge { stream, bytes: run.frame.len(), most: self.max_frame });
+        }
         let mut state = self.with_room(run.frame.len(), wait)?;
         let Some(door) = state.doors.get_mut(&id.0) else { return Err(AppendError::Closed) };
         let (stream, base) = (|| door.stream.clone(), run.base_offset());
         if let Some(why) = run.flaw() {
             return Err(AppendError::Invalid { stream: stream(), why });
-        }
-        if run.frame.len() > self.max_frame {
-            return Err(AppendError::TooLarge { stream: stream(), bytes: run.frame.len(), most: self.max_frame });
         }
         let Some(next) = door.next else { return Err(AppendError::NoRun { stream: stream() }) };
         if base < next {
@@ -213,6 +222,7 @@ impl Stage {
 
     fn with_room(&self, len: usize, wait: bool) -> Result<MutexGuard<'_, State>, AppendError> {
         let mut state = enter(&self.state);
+        let long = usize::from(len > self.limit);
         loop {
             if let Some(poison) = self.poison() {
                 return Err(poison.into());
@@ -221,15 +231,17 @@ impl Stage {
                 return Err(AppendError::Closed);
             }
             let taken = state.queued_bytes + state.in_flight;
-            if taken == 0 || taken + len <= self.limit {
+            if (long == 1 && taken == 0) || (state.long == 0 && taken + len <= self.limit) {
                 return Ok(state);
             }
             if !wait {
                 return Err(AppendError::Full);
             }
             state.crowd += 1;
+            state.long += long;
             state = self.room.wait(state).unwrap_or_else(|dead| dead.into_inner());
             state.crowd -= 1;
+            state.long -= long;
         }
     }
 
@@ -336,15 +348,14 @@ impl Stage {
         done.ticket += count;
         let ticket = done.ticket;
         self.durable.store(ticket, Ordering::Release);
-        let (ready, wakers) = done.wakers.drain(..).partition(|(of, _)| *of <= ticket);
-        done.wakers = wakers;
+        let later = done.wakers.split_off(&(ticket + 1));
+        let ready: Vec<Waker> = std::mem::replace(&mut done.wakers, later).into_values().flatten().collect();
         let (waiting, woken) = (done.waiting, done.waiting + ready.len());
         drop(done);
         if waiting > 0 {
             self.woken.notify_all();
         }
-        let ready: Vec<(u64, Waker)> = ready;
-        ready.into_iter().for_each(|(_, waker)| waker.wake());
+        ready.into_iter().for_each(Waker::wake);
         woken
     }
 
@@ -358,7 +369,7 @@ impl Stage {
             return;
         }
         self.woken.notify_all();
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        wakers.into_values().flatten().for_each(Waker::wake);
         // Whoever waits for room or work must look again; taking the lock makes sure that it is waiting or has not
         // looked yet.
         drop(enter(&self.state));
@@ -376,7 +387,7 @@ impl Stage {
             return;
         }
         self.woken.notify_all();
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        wakers.into_values().flatten().for_each(Waker::wake);
         self.close();
     }
 
@@ -446,8 +457,9 @@ impl Future for Durable {
         }
         let ticket = self.ticket.0;
         // One place a future: a select loop that polls it often must not fill the list.
-        done.wakers.retain(|(of, waker)| *of != ticket || !waker.will_wake(context.waker()));
-        done.wakers.push((ticket, context.waker().clone()));
+        let wakers = done.wakers.entry(ticket).or_default();
+        wakers.retain(|waker| !waker.will_wake(context.waker()));
+        wakers.push(context.waker().clone());
         Poll::Pending
     }
 }

@@ -100,6 +100,7 @@ fn nothing_is_acknowledged_after_a_failed_fsync() {
 /// Somebody else fills the disk and frees it: the log waits and goes on by itself.
 fn filled_and_freed(disk: &Mount, retire: bool, random: &mut StdRng) -> (Tally, Duration) {
     let tool = Tool::new(disk.at.join(format!("wal-{}", random.random::<u32>())));
+    disk.leave(3 << 20);
     let mut writing = tool.write(Write { segment: 256 << 10, retire, until: i64::MAX }, None);
     assert!(writing.until_acked(random.random_range(1..300), PATIENCE), "nothing is acknowledged");
     disk.fill();

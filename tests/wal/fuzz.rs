@@ -305,6 +305,34 @@ fn no_log_makes_a_reader_panic_or_take_more_than_it_is() {
     );
 }
 
+/// An index whose checksums are right and whose addresses are none of its segment.
+#[test]
+fn an_index_that_points_out_of_its_segment_is_not_followed() {
+    let base = crate::base::build(true);
+    let uuid: [u8; 16] = base.image["META"][16..32].try_into().unwrap();
+    let last = base.segments.last().unwrap();
+    let seal = base.groups.iter().rfind(|group| group.file == *last && group.header.flags & 1 != 0).unwrap();
+    let entry = seal.offset + 64 + 96 + 8;
+    let names = word(&base.image[last], entry + 8) as usize;
+    let stretches = word(&base.image[last], entry + 12) as usize;
+    let pair = entry + 88 + names + 16 * stretches + 8;
+    for (place, address) in [(entry + 32, 0), (entry + 40, 1 << 61), (pair, 0_u64), (pair, 4097), (pair, u64::MAX)] {
+        let mut image = base.image.clone();
+        let mut bytes = Vec::clone(&image[last]);
+        bytes[place..place + 8].copy_from_slice(&address.to_le_bytes());
+        sign_segment(&mut bytes, &uuid);
+        image.insert(last.clone(), Arc::new(bytes));
+        assert!(!check_on(&Memory::of(&image)).unwrap().damages.is_empty(), "{place} {address:#x}");
+        let Ok((wal, recovery)) = Wal::open_on(Arc::new(Memory::of(&image)), options()) else { continue };
+        for state in recovery.streams {
+            let id = wal.stream(&state.stream, state.isolation).unwrap();
+            for (from, until) in wal.held(id) {
+                let _ = wal.cursor(id, from, until).unwrap().take(1000).map_while(Result::ok).count();
+            }
+        }
+    }
+}
+
 /// The corpus's first files; others were found since.
 #[test]
 #[ignore = "writes the corpus"]

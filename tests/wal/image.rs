@@ -55,13 +55,21 @@ impl Mount {
 
     /// Until not one byte more fits.
     pub fn fill(&self) {
-        let mut other = File::create(self.other()).expect("a file");
-        // Most of it at once, before the log takes it: what is freed later must be enough to go on with.
-        let stat = rustix::fs::statvfs(&self.at).expect("room");
-        let most = (stat.f_bavail * stat.f_frsize).saturating_sub(64 << 10).max(4096);
-        let _ = rustix::fs::fallocate(&other, rustix::fs::FallocateFlags::KEEP_SIZE, 0, most);
-        let _ = std::io::Seek::seek(&mut other, std::io::SeekFrom::Start(most));
+        self.leave(64 << 10);
+        let mut other = File::options().append(true).open(self.other()).expect("a file");
         while other.write_all(&[0x55; 4096]).and_then(|()| other.sync_data()).is_ok() {}
+    }
+
+    /// Somebody else takes all but so many bytes. Before a log is there: what is freed later is then enough to go on with,
+    /// however far the log gets while the machine has no time for the test.
+    pub fn leave(&self, bytes: u64) {
+        let other = File::options().create(true).append(true).open(self.other()).expect("a file");
+        let taken = other.metadata().expect("a file").len();
+        let stat = rustix::fs::statvfs(&self.at).expect("room");
+        let more = (stat.f_bavail * stat.f_frsize).saturating_sub(bytes);
+        if more > 0 {
+            let _ = rustix::fs::fallocate(&other, rustix::fs::FallocateFlags::empty(), taken, more);
+        }
     }
 
     /// Deletes what filled it.

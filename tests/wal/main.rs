@@ -5,6 +5,7 @@
 
 mod allocations;
 mod base;
+mod beside;
 mod commands;
 mod crash;
 mod crashes;
@@ -23,8 +24,10 @@ mod mutants;
 mod power;
 mod repairs;
 mod rig;
+mod room;
 mod rounds;
 mod rules;
 mod sim;
+mod sizes;
 mod small_model;
 mod tool;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::bytes::Fields;
 use super::frame::FrameType;
-use super::{FormatError, FrameHeader, StreamDef};
+use super::{BLOCK, FormatError, FrameHeader, StreamDef};
 
 /// Bytes of one stream between two places where a reader may start.
 const STRIDE: u64 = 256 * 1024;
@@ -65,10 +65,11 @@ impl Entry {
         }
     }
 
-    /// The address from which a forward scan meets every frame that holds `offset` or more.
+    /// The address from which a forward scan meets every frame that holds `offset` or more. Copies may stand in any
+    /// order, and pairs are few: only where all offsets rise does a pair say that nothing above it stands before it.
     pub fn start(&self, offset: i64) -> u64 {
-        let ordered = self.pairs.is_sorted_by_key(|pair| pair.offset);
-        let before = if ordered { self.pairs.partition_point(|pair| pair.offset <= offset) } else { 0 };
+        let rising = self.stretches.is_sorted_by(|one, next| one.until <= next.from);
+        let before = if rising { self.pairs.partition_point(|pair| pair.offset <= offset) } else { 0 };
         if before == 0 { self.first_lsn } else { self.pairs[before - 1].lsn }
     }
 
@@ -116,6 +117,15 @@ impl Index {
 
     pub fn records(&self) -> u64 {
         self.entries.values().fold(0, |sum, entry| sum.saturating_add(entry.records))
+    }
+
+    /// Whether every address in it is one of a group of its segment, `[base, seal)`.
+    pub fn lies_within(&self, base: u64, seal: u64) -> bool {
+        let within = |lsn: u64| (base..seal).contains(&lsn) && lsn.is_multiple_of(BLOCK);
+        let entry = |entry: &Entry| {
+            within(entry.first_lsn) && within(entry.last_lsn) && entry.pairs.iter().all(|pair| within(pair.lsn))
+        };
+        self.entries.values().all(entry)
     }
 
     /// How long [`Index::encode`] will be: the writer keeps so much free for the seal.

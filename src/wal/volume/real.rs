@@ -69,6 +69,17 @@ impl RealVolume {
     }
 }
 
+/// The lock. A child that this process is just starting has a copy of the file until it becomes the other program: closing
+/// it alone would leave the log locked for as long.
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Where this fails, closing it does it.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 impl LogVolume for RealVolume {
     fn display(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
@@ -90,7 +101,7 @@ impl LogVolume for RealVolume {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let holder = format!("process {} on {}\n", std::process::id(), host.trim());
         let _ = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
-        Ok(Box::new(file))
+        Ok(Box::new(Held(file)))
     }
 
     fn list(&self) -> io::Result<Vec<FileMeta>> {
@@ -226,5 +237,25 @@ impl LogFile for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_lock_in_a_child_does_not_keep_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = RealVolume::create(directory.path()).unwrap();
+        let held = volume.lock().unwrap();
+        assert_eq!(volume.lock().map(drop).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        let file = File::create(directory.path().join("LOCK")).unwrap();
+        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let (copy, held) = (file.try_clone().unwrap(), Held(file));
+        drop(held);
+        drop(volume.lock().unwrap());
+        drop(copy);
     }
 }
