@@ -220,6 +220,10 @@ impl<L: Lake> Lake for FaultyLake<L> {
     async fn sweep(&self) -> Result<u64, LakeError> {
         self.lake.sweep().await
     }
+
+    fn longest_request(&self) -> std::time::Duration {
+        self.lake.longest_request()
+    }
 }
 
 /// A draft whose publication can be lost, or come late, when its caller is gone.
