@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_lake::{Lake, LakeError, LocalLake};
+use landfall_lake::{Lake, LakeError};
 use landfall_sink::{Resolution, Sink, Span};
 
 use crate::batch::{Batch, ForEach};
@@ -15,6 +15,7 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, MemoryStore, SledStore, Sto
 use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
 use crate::files;
 use crate::kafka::{Kafka, KafkaError, Selection, Settings, SettingsError};
+use crate::lakes::{self, Untaken};
 use crate::origin::{Origin, OriginError, OwnerAbout};
 use crate::pipeline;
 use crate::plan::Roll;
@@ -41,6 +42,15 @@ pub enum LandfallError {
     Origin(#[from] OriginError),
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+impl From<Untaken> for LandfallError {
+    fn from(untaken: Untaken) -> LandfallError {
+        match untaken {
+            Untaken::Held(error) => LandfallError::Held(error),
+            Untaken::Lake(error) => LandfallError::Lake(error),
+        }
+    }
 }
 
 /// A log may end below what was read for so long before that is called a truncation.
@@ -83,14 +93,9 @@ impl Landfall {
             }
             StoreKind::Memory => (Arc::new(MemoryStore::new()), None),
         };
-        let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
         let about = about(&config);
-        let lock = lake.lock(&format!("landfall with the checkpoint store {}", about.path));
-        let lock = lock.map_err(|error| match error {
-            LakeError::Refused { .. } => LandfallError::Held(error),
-            other => LandfallError::Lake(other),
-        })?;
-        let lake: Arc<dyn Lake> = Arc::new(lake);
+        let taken = lakes::take(&config, &format!("landfall with the checkpoint store {}", about.path));
+        let (lake, lock) = taken?;
         if let Err(OriginError::NoLake { .. }) = Origin::open(lake.clone()).await {
             // Once, before anything is entrusted to it: does this place really create exclusively?
             landfall_lake::probe(lake.as_ref()).await?;
@@ -109,7 +114,7 @@ impl Landfall {
             state_lock,
             selection,
             truncation_wait: TRUNCATION_WAIT,
-            _lock: Some(lock),
+            _lock: lock,
         })
     }
 
@@ -264,9 +269,6 @@ pub(crate) fn about(config: &Config) -> OwnerAbout {
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
-
-/// Files being synced and linked at once.
-pub(crate) const IO_THREADS: usize = 4;
 
 /// Settings, one call each; what is not set has the default of the configuration file.
 #[derive(Debug, Clone, Default)]

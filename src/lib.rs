@@ -17,6 +17,7 @@ pub mod config;
 pub mod demo;
 mod files;
 pub mod kafka;
+mod lakes;
 mod landfall;
 pub mod origin;
 pub mod pipeline;

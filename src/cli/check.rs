@@ -1,11 +1,9 @@
 //! `landfall check`: is everything there that a run needs?
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use landfall_lake::{Lake, LocalLake};
 use landfall_sink::Stream;
 use rustix::fs::Access;
 use serde::Serialize;
@@ -18,6 +16,7 @@ use crate::checkpoint::store_id;
 use crate::config::{Config, StoreKind};
 use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
+use crate::lakes;
 use crate::origin::{Origin, OriginError};
 
 /// Checks the configuration, Kafka, the checkpoint store and the lake; changes nothing
@@ -240,9 +239,10 @@ async fn store(config: &Config) -> Result<String, Failure> {
 
 /// Whether it can be written to, and is this store's or nobody's.
 async fn lake(config: &Config) -> Result<String, Failure> {
-    let place = config.lake.url.local_path();
-    may_write(place, "lake.url")?;
-    if !place.exists() {
+    if let Some(place) = config.lake.url.local_path() {
+        may_write(place, "lake.url")?;
+    }
+    if !lakes::is_there(&config.lake.url) {
         return Ok(format!("{} will be created", config.lake.url));
     }
     let Some(origin) = origin(config).await? else { return Ok(format!("{} has no owner yet", config.lake.url)) };
@@ -258,11 +258,10 @@ async fn lake(config: &Config) -> Result<String, Failure> {
 
 /// `None` where there is no lake yet.
 async fn origin(config: &Config) -> Result<Option<Origin>, Failure> {
-    let place = config.lake.url.local_path();
-    if !place.exists() {
+    if !lakes::is_there(&config.lake.url) {
         return Ok(None);
     }
-    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, 1)?);
+    let lake = lakes::open_to_read(&config.lake.url, &config.lake.options, 1)?;
     match Origin::open(lake).await {
         Ok(origin) => Ok(Some(origin)),
         Err(OriginError::NoLake { .. }) => Ok(None),
@@ -282,8 +281,8 @@ fn may_write(place: &Path, key: &str) -> Result<(), Failure> {
 }
 
 async fn prove(config: &Config) -> Result<String, Failure> {
-    let lake = LocalLake::open(config.lake.url.local_path(), 4)?;
-    Ok(landfall_lake::probe(&lake).await?.to_string())
+    let lake = lakes::open(config)?;
+    Ok(landfall_lake::probe(lake.as_ref()).await?.to_string())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::TryStreamExt;
-use landfall_lake::{Lake, LocalLake};
+use landfall_lake::Lake;
 use landfall_sink::{Layout, Span, Stream};
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{Config, OnGap, Start};
 use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
-use crate::landfall::IO_THREADS;
+use crate::lakes::{self, IO_THREADS};
 use crate::origin::{Origin, OriginError};
 use crate::plan::{Learned, Roll};
 use crate::supervisor::resolve_start;
@@ -91,9 +91,8 @@ fn foresee(config: &Config) -> Result<PlanResult, Failure> {
             known.into_iter().map(|checkpoint| (checkpoint.stream.clone(), checkpoint)).collect();
         let kafka = connect(config)?;
         let cluster = asked(&kafka, |kafka| kafka.cluster_id(ASK)).await?;
-        let place = config.lake.url.local_path();
-        let (lake, origin) = if place.exists() {
-            let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, IO_THREADS)?);
+        let (lake, origin) = if lakes::is_there(&config.lake.url) {
+            let lake = lakes::open_to_read(&config.lake.url, &config.lake.options, IO_THREADS)?;
             let origin = match Origin::open(lake.clone()).await {
                 Ok(origin) => Some(origin),
                 Err(OriginError::NoLake { .. }) => None,

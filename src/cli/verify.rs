@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
-use landfall_lake::{Lake, LocalLake};
+use landfall_lake::Lake;
 use landfall_sink::{Sink, Stream};
 
 use super::engine::{asked, block_on_threads, connect, known_checkpoints};
 use super::table::{Table, bytes, number, or_dash};
 use super::{Console, Exit, Failure, Progress, Render, Target, TargetArg};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, Properties};
 use crate::files::{self, FileAuditor};
-use crate::landfall::IO_THREADS;
+use crate::lakes::{self, IO_THREADS};
 use crate::origin::Origin;
 use crate::verify::{self, Finding, Outcome, Report, Scope, Severity, StreamReport, TopicRows, Topics};
 
@@ -157,7 +157,9 @@ fn audit(target: &Target, kafka: bool, console: &Console) -> Result<Report, Fail
             Some(config) => checkpoints(config, console).await?,
             None => None,
         };
-        let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), workers.max(IO_THREADS))?);
+        let environment = Properties::default();
+        let options = config.map_or(&environment, |config| &config.lake.options);
+        let lake = lakes::open_to_read(url, options, workers.max(IO_THREADS))?;
         let origin = Origin::open(lake.clone()).await?;
         let sink = sink(config, &origin, &lake).await?;
         let bar = console.bar("verify", "files");

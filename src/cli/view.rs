@@ -1,15 +1,13 @@
 //! How a stream stands, from its checkpoint, or, where there is only a lake, from the names of its files.
 
-use std::sync::Arc;
-
 use futures::TryStreamExt;
-use landfall_lake::{Lake, LocalLake};
 use landfall_sink::{Span, Stream, merge_spans};
 
 use super::Failure;
 use crate::checkpoint::Checkpoint;
-use crate::config::LakeUrl;
+use crate::config::{LakeUrl, Properties};
 use crate::files;
+use crate::lakes;
 use crate::origin::Origin;
 
 pub struct View {
@@ -37,7 +35,7 @@ impl From<Checkpoint> for View {
 /// What the files alone show: `committed` is where they end without a hole from the first offset on, and
 /// ranges without a file, below the last one, are what a store would have planned.
 pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
-    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 2)?);
+    let lake = lakes::open_to_read(url, &Properties::default(), 2)?;
     let origin = Origin::open(lake.clone()).await?;
     let mut views = Vec::new();
     for stream in origin.streams().await? {

@@ -15,6 +15,7 @@ mod crash;
 mod disks;
 mod examples;
 mod gaps;
+mod object_store;
 mod processes;
 mod rebuild;
 mod rig_itself;

@@ -23,6 +23,17 @@ pub struct Settings {
     pub group: Option<String>,
     /// Further lines of `[kafka.properties]`.
     pub properties: Vec<(String, String)>,
+    /// A lake elsewhere than on the local disk.
+    pub bucket: Option<Bucket>,
+}
+
+/// A lake in an object store: its URL, and what it takes to reach it.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    pub url: String,
+    pub options: Vec<(&'static str, String)>,
+    /// Where the server keeps its objects, as files that a checker can read.
+    pub objects: PathBuf,
 }
 
 impl Settings {
@@ -39,6 +50,7 @@ impl Settings {
             memory: "96MiB",
             group: None,
             properties: Vec::new(),
+            bucket: None,
         }
     }
 
@@ -62,7 +74,15 @@ impl Settings {
         self
     }
 
+    /// The lake's URL and its options, as lines.
+    fn place(&self, lake: &Path) -> (String, String) {
+        let Some(bucket) = &self.bucket else { return (format!("file://{}", lake.display()), String::new()) };
+        let options = bucket.options.iter().map(|(name, value)| format!("{name} = {value:?}\n"));
+        (bucket.url.clone(), format!("[lake.options]\n{}", options.collect::<String>()))
+    }
+
     fn toml(&self, lake: &Path, state: &Path) -> String {
+        let (url, options) = self.place(lake);
         let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, .. } = self;
         let topics = self.topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
         let group = self.group.iter().map(|group| ("group.id".to_owned(), group.clone()));
@@ -73,12 +93,11 @@ impl Settings {
              \"reconnect.backoff.max.ms\" = \"500\"\n{properties}\n\
              [source]\nmode = \"direct\"\nstart = {start}\non_gap = {on_gap:?}\n\n\
              [checkpoint]\nstore = \"sled\"\npath = {:?}\n\n\
-             [lake]\nurl = \"file://{}\"\nformat = \"parquet\"\npath = \"{{topic}}/{{partition}}\"\n\n\
+             [lake]\nurl = {url:?}\nformat = \"parquet\"\npath = \"{{topic}}/{{partition}}\"\n\n\
              [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n\n\
-             [limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
+             {options}\n[limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
             self.bootstrap,
             state.display().to_string(),
-            lake.display(),
         )
     }
 }
@@ -121,19 +140,22 @@ impl Ended {
 #[derive(Debug, Clone)]
 pub struct Landfall {
     pub dir: PathBuf,
+    /// Where the lake's files can be seen.
+    lake: PathBuf,
     environment: Vec<(String, String)>,
 }
 
 impl Landfall {
     pub fn new(dir: &Path, settings: &Settings) -> Landfall {
+        let lake = settings.bucket.as_ref().map_or_else(|| dir.join("lake"), |bucket| bucket.objects.clone());
         std::fs::create_dir_all(dir.join("lake")).expect("a lake");
-        let landfall = Landfall { dir: dir.into(), environment: Vec::new() };
+        let landfall = Landfall { dir: dir.into(), lake, environment: Vec::new() };
         landfall.configure(settings);
         landfall
     }
 
     pub fn lake(&self) -> PathBuf {
-        self.dir.join("lake")
+        self.lake.clone()
     }
 
     pub fn state(&self) -> PathBuf {

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod parquet_rows;
 pub mod process;
 pub mod producer;
+pub mod s3;
 pub mod scene;
 pub mod segment;
 
@@ -22,9 +23,10 @@ pub use admin::Admin;
 pub use broker::Broker;
 pub use checker::{Check, Findings};
 pub use cluster::Cluster;
-pub use driver::{Ended, Landfall, Settings};
+pub use driver::{Bucket, Ended, Landfall, Settings};
 pub use journal::Journal;
 pub use producer::{Producer, Record};
+pub use s3::S3Server;
 pub use scene::Scene;
 
 use std::sync::OnceLock;

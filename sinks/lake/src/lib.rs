@@ -13,6 +13,7 @@ mod names;
 #[cfg(feature = "object-store")]
 mod object;
 mod probe;
+mod remote;
 
 use std::ops::Range;
 
@@ -24,8 +25,12 @@ pub use double::{Answer, Call, Effect, Fault, Faults, FaultyLake, Rates};
 pub use error::LakeError;
 pub use local::{LakeLock, LocalLake, Syncs};
 #[cfg(feature = "object-store")]
-pub use object::{ObjectLake, ObjectLimits, ObjectUrl, OptionError, SCHEMES as OBJECT_SCHEMES};
+pub use object::ObjectLake;
 pub use probe::{Probe, probe};
+pub use remote::{
+    OBJECT_SCHEMES, ObjectLimits, ObjectUrl, OptionError, check_object_options, object_option_names, open_object,
+    open_object_to_read,
+};
 
 /// What became of a create-only write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

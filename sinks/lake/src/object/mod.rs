@@ -20,7 +20,6 @@ mod sweep;
 mod wire;
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,38 +32,16 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::sync::Semaphore;
 
+use crate::remote::{ObjectLimits, ObjectUrl, OptionError};
 use crate::{Created, Entry, Lake, LakeError, Staged, fault, names};
 use asking::deadline;
-pub use open::{ObjectUrl, SCHEMES};
-pub use options::OptionError;
+pub(crate) use options::names as option_names;
 use spool::{ObjectStaged, Spool};
 use wire::Seen;
 
 /// What every store here can do.
 trait Store: ObjectStore + PaginatedListStore {}
 impl<S: ObjectStore + PaginatedListStore> Store for S {}
-
-/// How much of this machine an object lake may use.
-#[derive(Debug, Clone)]
-pub struct ObjectLimits {
-    /// Where files wait on the local disk until they are put. They have no names there, and leave nothing behind.
-    pub spool: PathBuf,
-    /// Bytes of files in memory at once: a file is in memory while it is put, and only then.
-    pub memory: usize,
-    /// Requests at once.
-    pub requests: usize,
-    /// No file may be larger: it is one put.
-    pub largest: u64,
-}
-
-impl ObjectLimits {
-    /// What one put can be, unless somebody says otherwise. Stores take up to 5 GB; but a put that fails begins anew.
-    pub const LARGEST: u64 = 512 << 20;
-
-    pub fn new(spool: impl Into<PathBuf>) -> ObjectLimits {
-        ObjectLimits { spool: spool.into(), memory: 128 << 20, requests: 64, largest: ObjectLimits::LARGEST }
-    }
-}
 
 /// A lake in an object store. Clones share everything.
 #[derive(Clone)]
@@ -99,6 +76,7 @@ impl ObjectLake {
         url: &str,
         options: impl IntoIterator<Item = (&'o str, &'o str)>,
     ) -> Result<ObjectLake, LakeError> {
+        // The spool is for those who write.
         ObjectLake::new(url, options, &ObjectLimits::new(""), None)
     }
 
@@ -120,11 +98,6 @@ impl ObjectLake {
             largest: limits.largest,
         };
         Ok(ObjectLake { inner: Arc::new(inner) })
-    }
-
-    /// The options that a store has, for "did you mean".
-    pub fn option_names(url: &ObjectUrl) -> impl Iterator<Item = &'static str> {
-        options::names(url.scheme())
     }
 
     /// Whether these options can be used with this URL.

@@ -1,75 +1,12 @@
 //! From a URL and options to a store.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use object_store::RetryConfig;
 
 use super::Store;
-use super::options::{OptionError, parsed};
-use crate::{LakeError, names};
-
-/// The schemes of object stores, built in or not.
-pub const SCHEMES: [&str; 3] = ["s3", "gs", "az"];
-
-/// `s3://bucket/prefix`: where a lake is in an object store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectUrl {
-    scheme: &'static str,
-    bucket: String,
-    /// Segments joined by slashes; may be empty.
-    prefix: String,
-}
-
-impl ObjectUrl {
-    pub fn scheme(&self) -> &'static str {
-        self.scheme
-    }
-
-    pub fn bucket(&self) -> &str {
-        &self.bucket
-    }
-
-    pub(super) fn key_prefix(&self) -> String {
-        if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) }
-    }
-}
-
-impl fmt::Display for ObjectUrl {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ObjectUrl { scheme, bucket, prefix } = self;
-        let slash = if prefix.is_empty() { "" } else { "/" };
-        write!(to, "{scheme}://{bucket}{slash}{prefix}")
-    }
-}
-
-impl FromStr for ObjectUrl {
-    type Err = String;
-
-    /// The prefix is taken letter by letter, as the stores' own tools take it: `%20` is three characters of a key.
-    fn from_str(text: &str) -> Result<ObjectUrl, String> {
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| format!("{text:?} is no URL of an object store"))?;
-        let known = SCHEMES.into_iter().find(|known| *known == scheme || (*known == "s3" && scheme == "s3a"));
-        let scheme =
-            known.ok_or_else(|| format!("{scheme}:// is no object store that is known (s3://, gs://, az://)"))?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
-        if bucket.is_empty() || !bucket.chars().all(plain) {
-            return Err(format!("{text:?} names no bucket; expected {scheme}://bucket/prefix"));
-        }
-        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        let odd = |prefix: &str| prefix.chars().any(char::is_control) || names::checked(prefix).is_err();
-        if !prefix.is_empty() && odd(prefix) {
-            return Err(format!("{text:?}: a prefix is made of segments joined by single slashes"));
-        }
-        // Room for the longest name below it.
-        if prefix.len() > 512 {
-            return Err(format!("{text:?}: a prefix has at most 512 bytes"));
-        }
-        Ok(ObjectUrl { scheme, bucket: bucket.to_owned(), prefix: prefix.to_owned() })
-    }
-}
+use super::options::parsed;
+use crate::remote::{ObjectUrl, OptionError};
 
 /// Every attempt is landfall's own: see the module.
 fn no_retries() -> RetryConfig {
@@ -82,7 +19,7 @@ const NO_TIMEOUT: (&str, &str) = ("timeout", "24h");
 /// The store of a URL. `options` are the library's own, by name; what they leave open comes from the environment.
 pub(super) fn store(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Arc<dyn Store>, OptionError> {
     let wrong = |error: object_store::Error| OptionError::Value { message: told(&error) };
-    match url.scheme {
+    match url.scheme() {
         #[cfg(feature = "s3")]
         "s3" => {
             use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
@@ -93,7 +30,7 @@ pub(super) fn store(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Arc<dyn
                 builder = builder.with_config(key, value);
             }
             let store = builder
-                .with_bucket_name(&url.bucket)
+                .with_bucket_name(url.bucket())
                 .with_conditional_put(S3ConditionalPut::ETagMatch)
                 .with_retry(no_retries())
                 .with_crypto_provider(Arc::new(super::crypto::OpenSsl))
@@ -108,7 +45,7 @@ pub(super) fn store(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Arc<dyn
                 builder = builder.with_config(key, value);
             }
             let store = builder
-                .with_bucket_name(&url.bucket)
+                .with_bucket_name(url.bucket())
                 .with_retry(no_retries())
                 .with_crypto_provider(Arc::new(super::crypto::OpenSsl))
                 .with_http_connector(super::wire::Wire)
@@ -122,7 +59,7 @@ pub(super) fn store(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Arc<dyn
                 builder = builder.with_config(key, value);
             }
             let store = builder
-                .with_container_name(&url.bucket)
+                .with_container_name(url.bucket())
                 .with_retry(no_retries())
                 .with_crypto_provider(Arc::new(super::crypto::OpenSsl))
                 .with_http_connector(super::wire::Wire)
@@ -139,29 +76,9 @@ fn told(error: &object_store::Error) -> String {
     text.split_once(" error: ").map_or(text.as_str(), |(_, said)| said).to_owned()
 }
 
-impl From<OptionError> for LakeError {
-    fn from(error: OptionError) -> LakeError {
-        LakeError::refused("lake.options", error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_a_bucket_and_a_prefix() {
-        let url = |text: &str| text.parse::<ObjectUrl>();
-        assert_eq!(url("s3://lake/a/b=1/").unwrap().to_string(), "s3://lake/a/b=1");
-        assert_eq!(url("s3://lake/a/b=1").unwrap().key_prefix(), "a/b=1/");
-        assert_eq!(url("s3a://lake").unwrap().to_string(), "s3://lake");
-        assert_eq!(url("gs://lake/").unwrap().key_prefix(), "");
-        for bad in
-            ["s3://", "s3:///x", "s3://b//x", "s3://b/../x", "s3://b/a//b", "file:///x", "s3://b c/x", "s3://b?x"]
-        {
-            assert!(url(bad).is_err(), "{bad}");
-        }
-    }
 
     #[cfg(feature = "s3")]
     #[test]

@@ -2,28 +2,7 @@
 
 use std::str::FromStr;
 
-use thiserror::Error;
-
-/// Why options cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum OptionError {
-    #[error("a lake on {scheme}:// is not in this build: build landfall with the feature {:?}", feature(.scheme))]
-    NotBuiltIn { scheme: &'static str },
-    #[error("{name:?} is no option of the object store")]
-    Unknown { name: String },
-    #[error("the option {name:?} cannot be set: {why}")]
-    Fixed { name: String, why: &'static str },
-    #[error("{message}")]
-    Value { message: String },
-}
-
-fn feature(scheme: &str) -> &'static str {
-    match scheme {
-        "gs" => "gcs",
-        "az" => "azure",
-        _ => "s3",
-    }
-}
+use crate::remote::OptionError;
 
 /// Names that people know, for "did you mean"; the library takes more spellings of them.
 pub(super) const NAMES: [(&str, &[&str]); 4] = [
@@ -111,7 +90,7 @@ pub(super) const NAMES: [(&str, &[&str]); 4] = [
 ];
 
 /// The options that a scheme has, as far as they are worth suggesting.
-pub(super) fn names(scheme: &str) -> impl Iterator<Item = &'static str> {
+pub(crate) fn names(scheme: &str) -> impl Iterator<Item = &'static str> {
     let of_scheme = NAMES.into_iter().filter(move |(known, _)| *known == scheme || known.is_empty());
     of_scheme.flat_map(|(_, names)| names.iter().copied())
 }

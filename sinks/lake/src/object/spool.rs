@@ -13,7 +13,8 @@ use object_store::PutPayload;
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Inner, ObjectLimits};
+use super::Inner;
+use crate::remote::ObjectLimits;
 use crate::{Created, LakeError, Staged};
 
 /// What is smaller never touches the disk. Thousands of partitions may have one each.

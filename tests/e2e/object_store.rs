@@ -1,0 +1,129 @@
+//! A lake on a real S3 server: landed, audited and looked at; killed at every step; and the server killed.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::rig::{Landfall, S3Server, Scene};
+
+fn scene(stem: &str, partitions: i32) -> Scene {
+    let server = S3Server::shared();
+    Scene::in_bucket(server, &server.endpoint(), stem, partitions)
+}
+
+fn json(landfall: &Landfall, arguments: &[&str]) -> Value {
+    let ended = landfall.command(&[arguments, &["--output", "json"]].concat()).expect_code(0);
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("no JSON: {}\n{}", ended.stdout, ended.stderr))
+}
+
+/// With the options in the environment, where the command line names the lake alone.
+fn with_environment(scene: &Scene) -> (Landfall, String) {
+    let bucket = scene.bucket.clone().expect("a bucket");
+    let named = |landfall: Landfall, (name, value): &(&str, String)| landfall.with(&name.to_uppercase(), value);
+    (bucket.options.iter().fold(scene.landfall.clone(), named), bucket.url)
+}
+
+#[test]
+fn a_topic_lands_in_a_bucket_and_every_command_finds_it_there() {
+    let mut scene = scene("bucket", 3);
+    scene.fill(400);
+    let settings = scene.settings().max_records(150);
+    scene.landfall.configure(&settings);
+    let checked = json(&scene.landfall, &["check", "--probe", "landfall.toml"]);
+    assert_eq!(checked["ok"], true, "{checked}");
+    let foreseen = json(&scene.landfall, &["plan", "landfall.toml"]);
+    assert_eq!(foreseen["batches"].as_array().map(Vec::len), Some(9), "{foreseen}");
+    assert_eq!(scene.finish(&settings).rows, 1200);
+    for row in foreseen["batches"].as_array().expect("batches") {
+        let file = row["file"].as_str().expect("a file");
+        assert!(scene.landfall.lake().join(file).is_file(), "{file} was foreseen, and is not there");
+    }
+    let audited = json(&scene.landfall, &["verify", "--kafka", "landfall.toml"]);
+    assert_eq!(audited["outcome"], "clean", "{audited}");
+
+    let (landfall, url) = with_environment(&scene);
+    let audited = json(&landfall, &["verify", &url]);
+    assert_eq!(audited["outcome"], "clean", "{audited}");
+    let offsets = json(&landfall, &["offsets", &url]);
+    assert_eq!(offsets[&scene.topic]["2"]["committed"], 400, "{offsets}");
+    landfall.command(&["status", &url]).expect_code(0);
+
+    // What is spooled has no name.
+    let spool = scene.landfall.state().join("spool");
+    assert_eq!(std::fs::read_dir(&spool).map_or(0, Iterator::count), 0, "{}", spool.display());
+}
+
+#[test]
+fn killed_at_every_step_of_a_put_nothing_is_lost_or_repeated() {
+    let points = [
+        "lake.staged",
+        "lake.before_link",
+        "lake.after_link",
+        "lake.create.before_link",
+        "lake.create.after_link",
+        "sink.before_publish",
+        "sink.after_publish",
+        "store.after_swap",
+    ];
+    std::thread::scope(|scope| {
+        for (number, point) in points.into_iter().enumerate() {
+            scope.spawn(move || {
+                let mut scene = scene("bucket-killed", 2);
+                scene.fill(220);
+                scene.landfall.configure(&scene.settings().max_records(60));
+                let action = if number % 3 == 2 { "fail" } else { "kill" };
+                for visit in [1, 3] {
+                    let ended = scene.landfall.at(point, visit, action).once();
+                    assert!(ended.killed() || action == "fail", "{point}: {:?} {}", ended.status, ended.stderr);
+                    scene.look().assert_sound(point);
+                }
+                assert_eq!(scene.finish(&scene.settings().max_records(70)).rows, 440, "{point}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_killed_and_comes_back_costs_time_and_no_record() {
+    let server = S3Server::start(crate::rig::s3::Kind::Versitygw);
+    let mut scene = Scene::in_bucket(&server, &server.endpoint(), "bucket-server", 2);
+    scene.fill(300);
+    scene.landfall.configure(&scene.settings().max_records(20));
+    let run = scene.landfall.run();
+    for round in 0..3 {
+        std::thread::sleep(Duration::from_millis(900));
+        server.kill();
+        std::thread::sleep(Duration::from_millis(700));
+        server.launch();
+        scene.fill_from(300 + round * 100, 100);
+    }
+    let findings = scene.until_landed(Duration::from_secs(60));
+    assert_eq!(findings.rows, 1200);
+    run.terminate(Duration::from_secs(30)).expect_code(0);
+    scene.finish(&scene.settings());
+}
+
+#[test]
+fn a_bucket_that_is_not_there_and_wrong_keys_are_told_as_such() {
+    let mut scene = scene("bucket-wrong", 1);
+    scene.fill(5);
+    let right = scene.bucket.clone().expect("a bucket");
+    let mut told = |url: &str, option: Option<(&'static str, &str)>, words: &[&str]| {
+        let mut bucket = right.clone();
+        bucket.url = url.into();
+        for (name, value) in &mut bucket.options {
+            if let Some((_, other)) = option.filter(|(changed, _)| changed == name) {
+                *value = other.into();
+            }
+        }
+        scene.bucket = Some(bucket);
+        scene.landfall.configure(&scene.settings());
+        let ended = scene.landfall.once();
+        assert!(matches!(ended.code(), Some(69 | 73..=78)), "{:?}\n{}", ended.status, ended.stderr);
+        ended.expect_words(words);
+    };
+    told("s3://no-such-bucket/x", None, &["NoSuchBucket", "create the bucket"]);
+    told(&right.url, Some(("aws_secret_access_key", "wrong")), &["credentials"]);
+    told(&right.url, Some(("aws_endpoint", "http://127.0.0.1:9")), &["no connection", "aws_endpoint"]);
+    assert!(!right.objects.exists(), "nothing was made");
+}
