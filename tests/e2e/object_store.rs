@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::rig::{Landfall, S3Server, Scene};
+use crate::rig::liar::Rates;
+use crate::rig::{Landfall, Liar, S3Server, Scene, all};
 
 fn scene(stem: &str, partitions: i32) -> Scene {
     let server = S3Server::shared();
@@ -126,4 +127,38 @@ fn a_bucket_that_is_not_there_and_wrong_keys_are_told_as_such() {
     told(&right.url, Some(("aws_secret_access_key", "wrong")), &["credentials"]);
     told(&right.url, Some(("aws_endpoint", "http://127.0.0.1:9")), &["no connection", "aws_endpoint"]);
     assert!(!right.objects.exists(), "nothing was made");
+}
+
+#[test]
+fn between_a_liar_and_the_truth_every_record_lands_once() {
+    let server = S3Server::shared();
+    let seeds = if all() { 24 } else { 4 };
+    std::thread::scope(|scope| {
+        for shard in 0..4 {
+            scope.spawn(move || (shard..seeds).step_by(4).for_each(|seed| lied_to(server, seed)));
+        }
+    });
+}
+
+fn lied_to(server: &S3Server, seed: u64) {
+    let liar = Liar::before(server.port);
+    let mut scene = Scene::in_bucket(server, &liar.endpoint(), "bucket-lies", 2);
+    let each = if all() { 5000 } else { 400 };
+    scene.fill(each);
+    liar.lie(seed, Rates { puts: 0.15, reads: 0.08, lists: 0.08 });
+    scene.landfall.configure(&scene.settings().max_records(10));
+    // At the start a lie may be an error that a person is told; under way it never is.
+    let mut starts = 0;
+    while scene.landfall.start_once().wait(Duration::from_secs(300)).code() != Some(0) {
+        starts += 1;
+        scene.look().assert_sound(&format!("seed {seed}"));
+        assert!(starts < 30, "seed {seed}: {starts} starts came to nothing");
+    }
+    let (lies, requests, twice) = (liar.lies(), liar.requests(), liar.written_twice());
+    liar.be_honest();
+    println!("seed {seed}: {lies} lies in {requests} requests, {starts} further starts: {:?}", liar.told());
+    assert!(lies > 10, "only {lies} lies in {requests} requests");
+    let twice: Vec<_> = twice.iter().filter(|name| !name.contains("_landfall/probe")).collect();
+    assert!(twice.is_empty(), "seed {seed}: written twice: {twice:?}");
+    assert_eq!(scene.finish(&scene.settings()).rows, 2 * each, "seed {seed}");
 }

@@ -26,7 +26,7 @@ pub use error::LakeError;
 pub use local::{LakeLock, LocalLake, Syncs};
 #[cfg(feature = "object-store")]
 pub use object::ObjectLake;
-pub use probe::{Probe, probe};
+pub use probe::{Probe, Trials, probe};
 pub use remote::{
     OBJECT_SCHEMES, ObjectLimits, ObjectUrl, OptionError, check_object_options, object_option_names, open_object,
     open_object_to_read,
@@ -96,6 +96,11 @@ pub trait Lake: Send + Sync + 'static {
 
     /// Removes what crashed writers left behind. Only unlinks; never touches a published name.
     async fn sweep(&self) -> Result<u64, LakeError>;
+
+    /// How hard the probe tries it.
+    fn trials(&self) -> Trials {
+        Trials::default()
+    }
 
     /// How long after the end of a process a request of it may still come into effect, at most.
     fn longest_request(&self) -> std::time::Duration {

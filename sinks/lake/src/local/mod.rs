@@ -30,7 +30,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, unlinkat};
 use rustix::io::{Errno, pread, retry_on_intr};
 
 use crate::names::{self, LOCK, TEMPORARIES, checked};
-use crate::{Created, Entry, Lake, LakeError, Staged};
+use crate::{Created, Entry, Lake, LakeError, Staged, Trials};
 use draft::{Draft, LocalStaged};
 pub use lock::LakeLock;
 use pool::Pool;
@@ -285,5 +285,10 @@ impl Lake for LocalLake {
     async fn sweep(&self) -> Result<u64, LakeError> {
         self.inner.root.writable(TEMPORARIES)?;
         self.inner.durably(TEMPORARIES, |lake| lake.temporaries.sweep(&lake.root)).await
+    }
+
+    /// The kernel's `link` is exclusive on every file system that has it; the trial is for those that lie.
+    fn trials(&self) -> Trials {
+        Trials { rounds: 4, writers: 8 }
     }
 }

@@ -82,8 +82,10 @@ impl ObjectStaged {
         let size = self.written + bytes.len() as u64;
         if size > self.lake.largest {
             let most = self.lake.largest >> 20;
-            let message =
-                format!("a file is one put, and none may be larger than {most} MiB: lower lake.roll.max_size");
+            let message = format!(
+                "a file is one put, and this one would be larger than {most} MiB: lower lake.roll.max_size for new \
+                 batches, and raise lake.max_put until the planned ones have landed"
+            );
             return Err(LakeError::refused(&self.lake.url, message));
         }
         if self.gathered.len() + bytes.len() > GATHER {

@@ -10,6 +10,11 @@ mod process;
 mod s3;
 
 #[cfg(feature = "s3")]
+#[path = "../../../../tests/rig/liar.rs"]
+mod liar;
+#[cfg(feature = "s3")]
+mod lies;
+#[cfg(feature = "s3")]
 mod object;
 
 use std::sync::Arc;
