@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::rig::forgetful::{Forgetful, Forgets};
 use crate::rig::liar::Rates;
-use crate::rig::{Landfall, Liar, S3Server, Scene, all};
+use crate::rig::{Landfall, Liar, S3Server, Scene, Settings, all};
 
 fn scene(stem: &str, partitions: i32) -> Scene {
     let server = S3Server::shared();
@@ -161,4 +162,43 @@ fn lied_to(server: &S3Server, seed: u64) {
     let twice: Vec<_> = twice.iter().filter(|name| !name.contains("_landfall/probe")).collect();
     assert!(twice.is_empty(), "seed {seed}: written twice: {twice:?}");
     assert_eq!(scene.finish(&scene.settings()).rows, 2 * each, "seed {seed}");
+}
+
+#[test]
+fn a_run_refuses_a_store_that_takes_two_puts_under_one_name() {
+    let server = Forgetful::start(Forgets::OtherWriters);
+    let scene = Scene::in_bucket(S3Server::shared(), &server.endpoint(), "bucket-forgetful", 1);
+    scene.fill(5);
+    let probe = scene.landfall.command(&["check", "--probe", "landfall.toml"]);
+    assert_eq!(probe.code(), Some(74), "{}\n{}", probe.stdout, probe.stderr);
+    assert!(probe.stdout.contains("creation is not exclusive"), "{}", probe.stdout);
+    scene.landfall.once().expect_code(74).expect_words(&["creation is not exclusive"]);
+}
+
+#[test]
+fn a_switch_that_overwrites_is_noticed_by_the_probe() {
+    let scene = scene("bucket-sabotaged", 1);
+    for switch in ["overwrite_on_exists", "exists_is_created"] {
+        let probe = scene.landfall.sabotaged(switch).command(&["check", "--probe", "landfall.toml"]);
+        assert!(probe.stdout.contains("creation is not exclusive"), "{switch}: {}", probe.stdout);
+    }
+}
+
+#[test]
+fn a_lost_store_is_rebuilt_from_the_bucket() {
+    if !all() {
+        // It waits for the requests of the dead, and that takes half a minute.
+        return;
+    }
+    let mut scene = scene("bucket-rebuild", 2);
+    scene.fill(150);
+    let settings = Settings { max_size: "1MiB", ..scene.settings().max_records(40) };
+    scene.landfall.configure(&settings.clone().max_put("2MiB"));
+    assert!(scene.landfall.at("sink.before_publish", 4, "kill").once().killed());
+    std::fs::remove_dir_all(scene.landfall.state()).expect("the state");
+    scene.landfall.once().expect_words(&["rebuild"]);
+    let rebuilt = scene.landfall.command(&["rebuild", "--take-over", "--yes", "landfall.toml"]).expect_code(0);
+    assert!(rebuilt.took >= Duration::from_secs(32), "{:?}", rebuilt.took);
+    scene.fill_from(150, 30);
+    assert_eq!(scene.finish(&settings).rows, 360);
 }

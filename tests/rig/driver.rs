@@ -25,6 +25,8 @@ pub struct Settings {
     pub properties: Vec<(String, String)>,
     /// A lake elsewhere than on the local disk.
     pub bucket: Option<Bucket>,
+    /// Further lines of `[lake]`.
+    pub lake_lines: String,
 }
 
 /// A lake in an object store: its URL, and what it takes to reach it.
@@ -51,11 +53,17 @@ impl Settings {
             group: None,
             properties: Vec::new(),
             bucket: None,
+            lake_lines: String::new(),
         }
     }
 
     pub fn max_records(mut self, records: u64) -> Settings {
         self.max_records = records;
+        self
+    }
+
+    pub fn max_put(mut self, size: &str) -> Settings {
+        self.lake_lines = format!("max_put = {size:?}\n");
         self
     }
 
@@ -83,7 +91,7 @@ impl Settings {
 
     fn toml(&self, lake: &Path, state: &Path) -> String {
         let (url, options) = self.place(lake);
-        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, .. } = self;
+        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, lake_lines, .. } = self;
         let topics = self.topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
         let group = self.group.iter().map(|group| ("group.id".to_owned(), group.clone()));
         let further = self.properties.iter().cloned().chain(group);
@@ -93,7 +101,7 @@ impl Settings {
              \"reconnect.backoff.max.ms\" = \"500\"\n{properties}\n\
              [source]\nmode = \"direct\"\nstart = {start}\non_gap = {on_gap:?}\n\n\
              [checkpoint]\nstore = \"sled\"\npath = {:?}\n\n\
-             [lake]\nurl = {url:?}\nformat = \"parquet\"\npath = \"{{topic}}/{{partition}}\"\n\n\
+             [lake]\nurl = {url:?}\nformat = \"parquet\"\npath = \"{{topic}}/{{partition}}\"\n{lake_lines}\n\
              [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n\n\
              {options}\n[limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
             self.bootstrap,

@@ -218,14 +218,14 @@ fn by_chance(state: &mut State, method: &str, target: &str) -> Option<Lie> {
 }
 
 /// A request or an answer, letter by letter.
-struct Message {
-    head: Vec<u8>,
-    body: Vec<u8>,
+pub(super) struct Message {
+    pub head: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Message {
     /// `None` where the other side has ended.
-    fn read(from: &mut impl BufRead) -> io::Result<Option<Message>> {
+    pub fn read(from: &mut impl BufRead) -> io::Result<Option<Message>> {
         let Some(head) = head(from)? else { return Ok(None) };
         let body = body(from, &head, false)?;
         Ok(Some(Message { head, body }))
@@ -243,7 +243,7 @@ impl Message {
         String::from_utf8_lossy(&self.head).lines().next().unwrap_or_default().to_owned()
     }
 
-    fn asked(&self) -> (String, String) {
+    pub fn asked(&self) -> (String, String) {
         let line = self.first_line();
         let mut words = line.split(' ').map(str::to_owned);
         (words.next().unwrap_or_default(), words.next().unwrap_or_default())
@@ -268,13 +268,12 @@ fn head(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn body(from: &mut impl BufRead, head: &[u8], none: bool) -> io::Result<Vec<u8>> {
-    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim));
+    let field = |name: &str| field(head, name);
     let mut body = Vec::new();
     if none {
         return Ok(body);
     }
-    if field("transfer-encoding") == Some("chunked") {
+    if field("transfer-encoding").as_deref() == Some("chunked") {
         loop {
             let at = body.len();
             from.read_until(b'\n', &mut body)?;
@@ -289,6 +288,13 @@ fn body(from: &mut impl BufRead, head: &[u8], none: bool) -> io::Result<Vec<u8>>
     let length = field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     from.take(length).read_to_end(&mut body)?;
     Ok(body)
+}
+
+/// The value of a header.
+pub(super) fn field(head: &[u8], name: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(head).into_owned();
+    let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
+    pairs.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
 }
 
 /// In the words of S3.

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod damage;
 pub mod driver;
 pub mod failpoints;
+pub mod forgetful;
 pub mod journal;
 pub mod liar;
 pub mod parquet_rows;

@@ -197,3 +197,25 @@ fn writers_agree_under_any_lies() {
         }
     });
 }
+
+/// Sequential creates prove nothing: the second of these passes them.
+#[test]
+fn a_server_that_is_not_good_enough_is_refused_by_the_probe() {
+    use crate::forgetful::{Forgetful, Forgets};
+    crate::run(async {
+        let cases = [
+            (Forgets::Conditions, "creation is not exclusive"),
+            (Forgets::OtherWriters, "creation is not exclusive"),
+            (Forgets::NewNames, "does not show a name that was just created"),
+        ];
+        for (forgets, word) in cases {
+            let server = Forgetful::start(forgets);
+            let error = landfall_lake::probe(&lake(&server.endpoint())).await.unwrap_err();
+            assert!(matches!(error, LakeError::Refused { .. }), "{forgets:?}: {error:?}");
+            assert!(error.to_string().contains(word), "{forgets:?}: {error}");
+        }
+        let server = Forgetful::start(Forgets::Nothing);
+        let proved = landfall_lake::probe(&lake(&server.endpoint())).await.unwrap();
+        assert_eq!((proved.races, proved.writers), (50, 20));
+    });
+}

@@ -10,6 +10,9 @@ mod process;
 mod s3;
 
 #[cfg(feature = "s3")]
+#[path = "../../../../tests/rig/forgetful.rs"]
+mod forgetful;
+#[cfg(feature = "s3")]
 #[path = "../../../../tests/rig/liar.rs"]
 mod liar;
 #[cfg(feature = "s3")]
