@@ -56,6 +56,18 @@ fn a_topic_lands_in_a_bucket_and_every_command_finds_it_there() {
 }
 
 #[test]
+fn files_too_large_to_be_gathered_wait_on_the_disk_without_a_name() {
+    let mut scene = scene("bucket-large", 1);
+    scene.fill(20_000);
+    let settings = Settings { memory: "24MiB", ..scene.settings() };
+    assert_eq!(scene.finish(&settings).rows, 20_000);
+    let spool = scene.landfall.state().join("spool");
+    assert_eq!(std::fs::read_dir(&spool).expect("it was used").count(), 0, "{}", spool.display());
+    let audited = json(&scene.landfall, &["verify", "--kafka", "landfall.toml"]);
+    assert_eq!(audited["outcome"], "clean", "{audited}");
+}
+
+#[test]
 fn killed_at_every_step_of_a_put_nothing_is_lost_or_repeated() {
     let points = [
         "lake.staged",

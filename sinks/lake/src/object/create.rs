@@ -37,7 +37,8 @@ impl Inner {
             let put = self.store.put_opts(key, payload.clone(), options(&mark));
             let Err(answer) = self.once(deadline(size), put).await else { return Ok(Created::Created) };
             attempt += 1;
-            doubted |= answer.meaning == Meaning::Doubtful;
+            // A conflict with nothing there may be with a put that is still under way, and that one may be ours.
+            doubted |= matches!(answer.meaning, Meaning::Doubtful | Meaning::Conflict);
             if answer.meaning != Meaning::NotSent {
                 match self.whose(path, key, &mark).await {
                     Ok(Stands::Own) => return Ok(Created::Created),
@@ -89,10 +90,6 @@ fn failed(path: &str, answer: &Answer, doubted: bool) -> LakeError {
         // An earlier attempt may be under way.
         _ if doubted => LakeError::unknown(path, answer),
         Meaning::Never => LakeError::refused(path, answer),
-        Meaning::Conflict => LakeError::not_done(
-            path,
-            format!("the store says that something stands there, and shows nothing: {answer}"),
-        ),
         _ => LakeError::not_done(path, answer),
     }
 }
