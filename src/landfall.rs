@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_lake::{Lake, LakeError, LocalLake};
+use landfall_lake::{Lake, LakeError};
 use landfall_sink::{Resolution, Sink, Span};
 
 use crate::batch::{Batch, ForEach};
@@ -15,6 +15,7 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, LakeStore, MemoryStore, Sle
 use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
 use crate::files;
 use crate::kafka::{Kafka, KafkaError, Selection, Settings, SettingsError};
+use crate::lakes::{self, Untaken};
 use crate::origin::{Origin, OriginError, OwnerAbout};
 use crate::pipeline;
 use crate::plan::Roll;
@@ -41,6 +42,15 @@ pub enum LandfallError {
     Origin(#[from] OriginError),
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+impl From<Untaken> for LandfallError {
+    fn from(untaken: Untaken) -> LandfallError {
+        match untaken {
+            Untaken::Held(error) => LandfallError::Held(error),
+            Untaken::Lake(error) => LandfallError::Lake(error),
+        }
+    }
 }
 
 /// A log may end below what was read for so long before that is called a truncation.
@@ -81,19 +91,13 @@ impl Landfall {
             StoreKind::Lake | StoreKind::Memory => None,
         };
         let state_lock = sled.as_ref().map(|store| store.lock().clone());
-        let lake = LocalLake::open(config.lake.url.local_path(), IO_THREADS)?;
         let about = about(&config);
-        let mut lock = None;
-        if config.checkpoint.store == StoreKind::Lake {
-            lake.must_be_coherent()?;
-        } else {
-            let taken = lake.lock(&format!("landfall with the checkpoint store {}", about.path));
-            lock = Some(taken.map_err(|error| match error {
-                LakeError::Refused { .. } => LandfallError::Held(error),
-                other => LandfallError::Lake(other),
-            })?);
-        }
-        let lake: Arc<dyn Lake> = Arc::new(lake);
+        let (lake, lock) = match config.checkpoint.store {
+            StoreKind::Lake => (lakes::share(&config)?, None),
+            StoreKind::Sled | StoreKind::Memory => {
+                lakes::take(&config, &format!("landfall with the checkpoint store {}", about.path))?
+            }
+        };
         let store: Arc<dyn CheckpointStore> = match (sled, config.checkpoint.store) {
             (Some(store), _) => Arc::new(store),
             (None, StoreKind::Memory) => Arc::new(MemoryStore::new()),
@@ -278,9 +282,6 @@ pub(crate) fn about(config: &Config) -> OwnerAbout {
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
-
-/// Files being synced and linked at once.
-pub(crate) const IO_THREADS: usize = 4;
 
 /// Settings, one call each; what is not set has the default of the configuration file.
 #[derive(Debug, Clone, Default)]

@@ -18,6 +18,7 @@ pub mod config;
 pub mod demo;
 mod files;
 pub mod kafka;
+mod lakes;
 mod landfall;
 pub mod migrate;
 pub mod origin;

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use landfall_lake::LocalLake;
 use landfall_sink::Stream;
 use rustix::fs::Access;
 use serde::Serialize;
@@ -19,6 +18,7 @@ use crate::checkpoint::{Checkpoint, store_id};
 use crate::config::{Config, OnGap, StoreKind};
 use crate::files;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, Selection, TopicId, TopicMeta};
+use crate::lakes;
 use crate::landfall;
 use crate::origin::Origin;
 
@@ -284,9 +284,8 @@ async fn store(config: &Config) -> Result<String, Failure> {
 }
 
 async fn in_lake(config: &Config) -> Result<String, Failure> {
-    let place = config.lake.url.local_path();
-    if place.exists() {
-        LocalLake::open_to_read(place, 1)?.must_be_coherent()?;
+    if lakes::is_there(&config.lake.url) {
+        lakes::must_be_coherent(&config.lake.url)?;
     }
     // Whose it is, is told in the row of the lake.
     let Some(origin) = origin(config).await? else { return Ok("in the lake; nothing there yet".into()) };
@@ -298,9 +297,10 @@ async fn in_lake(config: &Config) -> Result<String, Failure> {
 
 /// Whether it can be written to, and is this store's or nobody's.
 async fn lake(config: &Config) -> Result<String, Failure> {
-    let place = config.lake.url.local_path();
-    may_write(place, "lake.url")?;
-    if !place.exists() {
+    if let Some(place) = config.lake.url.local_path() {
+        may_write(place, "lake.url")?;
+    }
+    if !lakes::is_there(&config.lake.url) {
         return Ok(format!("{} will be created", config.lake.url));
     }
     let Some(origin) = origin(config).await? else { return Ok(format!("{} has no owner yet", config.lake.url)) };
@@ -328,8 +328,8 @@ fn may_write(place: &Path, key: &str) -> Result<(), Failure> {
 }
 
 async fn prove(config: &Config) -> Result<String, Failure> {
-    let lake = LocalLake::open(config.lake.url.local_path(), 4)?;
-    Ok(landfall_lake::probe(&lake).await?.to_string())
+    let lake = lakes::open(config)?;
+    Ok(landfall_lake::probe(lake.as_ref()).await?.to_string())
 }
 
 #[cfg(test)]

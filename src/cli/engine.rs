@@ -1,9 +1,7 @@
 //! From commands to the engine: the runtime, signals, and what the engine's errors mean to a person.
 
 use std::future::Future;
-use std::sync::Arc;
 
-use landfall_lake::{Lake, LocalLake};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Failure, view};
@@ -12,7 +10,8 @@ use crate::checkpoint::holder::{Inspection, open_or_ask};
 use crate::checkpoint::{Checkpoint, store_id};
 use crate::config::{Config, StoreKind};
 use crate::kafka::{Kafka, KafkaError, Settings};
-use crate::landfall::{self, IO_THREADS};
+use crate::lakes::{self, IO_THREADS};
+use crate::landfall;
 use crate::origin::{Origin, OriginError};
 use crate::supervisor::RunError;
 
@@ -63,11 +62,10 @@ pub async fn known_checkpoints(config: &Config) -> Result<Option<Vec<Checkpoint>
 
 /// The lake of a configuration and what it says of itself; `None` where there is no lake yet.
 pub async fn origin(config: &Config) -> Result<Option<Origin>, Failure> {
-    let place = config.lake.url.local_path();
-    if !place.try_exists().unwrap_or(true) {
+    if !lakes::is_there(&config.lake.url) {
         return Ok(None);
     }
-    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, IO_THREADS)?);
+    let lake = lakes::open_to_read(&config.lake.url, &config.lake.options, IO_THREADS)?;
     match Origin::open(lake).await {
         Ok(origin) => Ok(Some(origin)),
         Err(OriginError::NoLake { .. }) => Ok(None),

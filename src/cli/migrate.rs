@@ -1,9 +1,6 @@
 //! `landfall migrate`: the checkpoints of one host's store, moved into the lake.
 
-use std::sync::Arc;
-
 use clap::{Args, ValueEnum};
-use landfall_lake::{Lake, LocalLake};
 
 use super::engine::block_on;
 use super::rebuild::confirm;
@@ -12,7 +9,8 @@ use super::{ConfigArg, Console, Exit, Failure, Render};
 use crate::checkpoint::{LakeStore, SledStore};
 use crate::config::{Config, StoreKind};
 use crate::files;
-use crate::landfall::{self, IO_THREADS, LandfallError};
+use crate::lakes;
+use crate::landfall::{self, LandfallError};
 #[cfg(test)]
 use crate::migrate::MigratedStream;
 use crate::migrate::{Migrated, Migration, migrate};
@@ -75,9 +73,8 @@ pub fn run(args: &MigrateArgs, console: &Console) -> Result<Exit, Failure> {
 fn make(config: &Config, args: &MigrateArgs, console: &Console) -> Result<Migrated, Failure> {
     let Destination::Lake = args.to;
     block_on(async {
-        let place = config.lake.url.local_path();
         // A lake that is not there must not be made by opening it.
-        drop(LocalLake::open_to_read(place, 1)?);
+        drop(lakes::open_to_read(&config.lake.url, &config.lake.options, 1)?);
         let path = &config.checkpoint.path;
         if !SledStore::is_there(path)? {
             let what = format!("there is no checkpoint store at {}", path.display());
@@ -87,10 +84,8 @@ fn make(config: &Config, args: &MigrateArgs, console: &Console) -> Result<Migrat
         console.remark(&format!("lake              {}", config.lake.url));
         console.remark(&format!("checkpoint store  {}", path.display()));
         confirm("move its checkpoints into the lake", args.yes)?;
-        let local = LocalLake::open(place, IO_THREADS)?;
-        local.must_be_coherent()?;
-        let _lock = local.lock("landfall migrate").map_err(LandfallError::Held)?;
-        let lake: Arc<dyn Lake> = Arc::new(local);
+        lakes::must_be_coherent(&config.lake.url)?;
+        let (lake, _lock) = lakes::take(config, "landfall migrate").map_err(LandfallError::from)?;
         let to = LakeStore::new(lake.clone());
         let mut target = config.clone();
         target.checkpoint.store = StoreKind::Lake;

@@ -10,6 +10,7 @@ use super::engine::{block_on, known_checkpoints, same_owner};
 use super::table::{Table, number, spans};
 use super::view::{self, View};
 use super::{Console, Exit, Failure, Render, Target, TargetArg};
+use crate::config::Properties;
 
 /// Prints where the batch view ends, as JSON, to start a speed layer there
 #[derive(Debug, Args)]
@@ -73,9 +74,10 @@ fn ask(target: &Target) -> Result<Offsets, Failure> {
             Target::Config(config) => {
                 same_owner(config).await?;
                 let checkpoints = known_checkpoints(config).await?.unwrap_or_default();
-                view::present(&config.lake.url, checkpoints.into_iter().map(View::from).collect()).await
+                view::present(&config.lake.url, &config.lake.options, checkpoints.into_iter().map(View::from).collect())
+                    .await
             }
-            Target::Lake(url) => view::present(url, view::of_lake(url).await?).await,
+            Target::Lake(url) => view::present(url, &Properties::default(), view::of_lake(url).await?).await,
         }
     })?;
     let mut offsets = Offsets::default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::{Args, ValueEnum};
-use landfall_lake::{Lake, LocalLake};
+use landfall_lake::Lake;
 use landfall_sink::{OffsetRange, Sink};
 use serde::Serialize;
 
@@ -17,7 +17,8 @@ use super::{Bar, ConfigArg, Console, Exit, Failure, Progress, Render};
 use crate::checkpoint::{CheckpointStore, LakeStore, SledStore};
 use crate::config::{Config, StoreKind};
 use crate::files;
-use crate::landfall::{self, IO_THREADS, LandfallError};
+use crate::lakes::{self, IO_THREADS};
+use crate::landfall::{self, LandfallError};
 use crate::origin::{Origin, OriginError, OwnerAbout};
 #[cfg(test)]
 use crate::rebuild::RebuiltStream;
@@ -107,9 +108,8 @@ fn make(config: &Config, args: &RebuildArgs, console: &Console) -> Result<Rebuil
         return Err(Failure::new(Exit::Config, "a store in memory has nothing that could be made anew"));
     }
     block_on(async {
-        let place = config.lake.url.local_path();
         // A lake that is not there must not be made by opening it.
-        let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(place, IO_THREADS)?);
+        let lake = lakes::open_to_read(&config.lake.url, &config.lake.options, IO_THREADS)?;
         let owner = announce(config, args, lake, console).await?;
         confirm("make the checkpoints anew", args.yes)?;
         // Its lock is held from here on, and so is that of the lake.
@@ -117,22 +117,24 @@ fn make(config: &Config, args: &RebuildArgs, console: &Console) -> Result<Rebuil
             StoreKind::Sled => Some(SledStore::open(&config.checkpoint.path)?),
             StoreKind::Lake | StoreKind::Memory => None,
         };
-        let local = LocalLake::open(place, IO_THREADS)?;
-        let _lock = local.lock("landfall rebuild").map_err(LandfallError::Held)?;
-        if sled.is_none() {
-            local.must_be_coherent()?;
-        }
-        let lake: Arc<dyn Lake> = Arc::new(local);
+        let (lake, _lock) = lakes::take(config, "landfall rebuild").map_err(LandfallError::from)?;
         let store: Box<dyn CheckpointStore> = match sled {
             Some(store) => Box::new(store),
-            None => Box::new(LakeStore::new(lake.clone())),
+            None => {
+                lakes::must_be_coherent(&config.lake.url)?;
+                Box::new(LakeStore::new(lake.clone()))
+            }
         };
         let about = landfall::about(config);
         // A store that stood in this very place is the lost one, not another's.
         let was_here = owner.is_some_and(|owner| (owner.host, owner.path) == (about.host.clone(), about.path.clone()));
         let bar = console.bar("rebuild", "streams");
         let workers = config.limits.workers_or_cores();
-        let operator = Person { config, args, console, bar };
+        // On one disk nothing of a process outlives it; in an object store a late put of the lost store's may come. And
+        // a store in the lake has no lock that says that nobody else works on it.
+        let wait = args.take_over || config.lake.url.object().is_some() || config.checkpoint.store == StoreKind::Lake;
+        let late = wait.then(|| lake.longest_request());
+        let operator = Person { config, args, console, bar, late };
         let work = Rebuild {
             lake,
             store: store.as_ref(),
@@ -186,9 +188,6 @@ async fn announce(
     Ok(owner)
 }
 
-/// On a local lake the kernel gives the lock back when its holder ends, and the holder's last system calls end
-/// with it. Only what another host had under way on a shared disk can outlive that, and not for long.
-const TAKING_OVER: Duration = Duration::from_secs(5);
 const ASK: Duration = Duration::from_secs(10);
 
 /// Whoever called this command.
@@ -197,6 +196,8 @@ struct Person<'a> {
     args: &'a RebuildArgs,
     console: &'a Console,
     bar: Bar,
+    /// How long a request of a process that has ended may still be under way, where one may.
+    late: Option<Duration>,
 }
 
 #[async_trait]
@@ -222,10 +223,11 @@ impl Operator for Person<'_> {
     }
 
     async fn requests_have_ended(&self) {
-        // A store in the lake has no lock that says that nobody else works on it.
-        if self.args.take_over || self.config.checkpoint.store == StoreKind::Lake {
-            tokio::time::sleep(TAKING_OVER).await;
-        }
+        let Some(late) = self.late else { return };
+        let seconds = late.as_secs();
+        self.console
+            .remark(&format!("waiting {seconds} s, so that no request of an ended process is under way any more"));
+        tokio::time::sleep(late).await;
     }
 
     fn sink(&self, origin: &Origin) -> Result<Arc<dyn Sink>, OriginError> {

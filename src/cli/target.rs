@@ -35,7 +35,7 @@ impl ConfigArg {
 /// `landfall status [CONFIG | LAKE URL]`.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArg {
-    /// The configuration file, or the lake: its URL (file:///data/lake) or its directory
+    /// The configuration file, or the lake: its URL (file:///data/lake, s3://bucket/prefix) or its directory
     #[arg(value_name = "CONFIG | LAKE", env = "LANDFALL_CONFIG", default_value = "landfall.toml")]
     pub target: String,
 }
@@ -64,10 +64,12 @@ impl TargetArg {
             });
         }
         let url = LakeUrl::parse(&self.target).map_err(|error| {
-            Failure::new(Exit::Config, error).way_out("name a lake as in file:///data/lake, or a configuration file")
+            Failure::new(Exit::Config, error)
+                .way_out("name a lake as in file:///data/lake or s3://bucket/prefix, or a configuration file")
         })?;
-        let path = std::path::absolute(url.local_path())
-            .map_err(|error| Failure::new(Exit::Io, format!("{}: {error}", self.target)))?;
+        let Some(path) = url.local_path() else { return Ok(Target::Lake(url)) };
+        let path =
+            std::path::absolute(path).map_err(|error| Failure::new(Exit::Io, format!("{}: {error}", self.target)))?;
         Ok(Target::Lake(LakeUrl::from_path(path)))
     }
 }
@@ -139,11 +141,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let load = |target: &str| TargetArg { target: target.into() }.load(&Env::default());
         let lake = load(dir.path().to_str().unwrap()).unwrap();
-        assert!(matches!(lake, Target::Lake(url) if url.local_path() == dir.path()));
+        assert!(matches!(lake, Target::Lake(url) if url.local_path() == Some(dir.path())));
         assert!(
             matches!(load("file:///data/lake").unwrap(), Target::Lake(url) if url.to_string() == "file:///data/lake")
         );
-        assert_eq!(load("s3://bucket/lake").unwrap_err().code, Exit::Config);
+        let lake = load("s3://bucket/lake").unwrap();
+        assert!(matches!(lake, Target::Lake(url) if url.to_string() == "s3://bucket/lake"));
+        assert_eq!(load("s3:///lake").unwrap_err().code, Exit::Config);
         let missing = load("no-such.toml").unwrap_err();
         assert_eq!(missing.code, Exit::Config);
         assert!(missing.what.contains("no-such.toml") && missing.hint.unwrap().contains("or a lake"));

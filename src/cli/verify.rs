@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
-use landfall_lake::{Lake, LocalLake};
+use landfall_lake::Lake;
 use landfall_sink::{Sink, Stream};
 
 use super::engine::{asked, block_on_threads, connect, known_checkpoints, same_owner};
 use super::table::{Table, bytes, number, or_dash};
 use super::{Console, Exit, Failure, Progress, Render, Target, TargetArg, view};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, LakeUrl, Limits, StoreKind};
+use crate::config::{Config, LakeUrl, Limits, Properties, StoreKind};
 use crate::files::{self, FileAuditor};
-use crate::landfall::IO_THREADS;
+use crate::lakes::{self, IO_THREADS};
 use crate::origin::Origin;
 use crate::verify::{self, Finding, Outcome, Report, Scope, Severity, StreamReport, TopicRows, Topics};
 
@@ -160,7 +160,9 @@ fn audit(target: &Target, kafka: bool, console: &Console) -> Result<Report, Fail
             Some(config) => checkpoints(config, console).await?,
             None => checkpoints_in(url).await?,
         };
-        let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), workers.max(IO_THREADS))?);
+        let environment = Properties::default();
+        let options = config.map_or(&environment, |config| &config.lake.options);
+        let lake = lakes::open_to_read(url, options, workers.max(IO_THREADS))?;
         let origin = Origin::open(lake.clone()).await?;
         let sink = sink(config, &origin, &lake).await?;
         let bar = console.bar("verify", "files");
@@ -198,7 +200,7 @@ async fn checkpoints(config: &Config, console: &Console) -> Result<Option<BTreeM
 
 /// Of a lake that keeps its own.
 async fn checkpoints_in(url: &LakeUrl) -> Result<Option<BTreeMap<Stream, Checkpoint>>, Failure> {
-    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), IO_THREADS)?);
+    let lake = lakes::open_to_read(url, &Properties::default(), IO_THREADS)?;
     let origin = Origin::open(lake).await?;
     Ok(view::of_origin(&origin).await?.map(by_stream))
 }

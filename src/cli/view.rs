@@ -1,17 +1,16 @@
 //! How a stream stands, from its checkpoint, or, where there is only a lake, from the names of its files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
-use landfall_lake::{Lake, LocalLake};
 use landfall_sink::{Span, Stream, merge_spans};
 
 use super::Failure;
 use super::engine::origin;
 use crate::checkpoint::{Checkpoint, CheckpointStore, LakeStore};
-use crate::config::{Config, LakeUrl};
+use crate::config::{Config, LakeUrl, Properties};
 use crate::files;
+use crate::lakes;
 use crate::landfall;
 use crate::origin::{Origin, places};
 
@@ -66,7 +65,7 @@ pub async fn of_origin(origin: &Origin) -> Result<Option<Vec<Checkpoint>>, Failu
 /// where they end without a hole from the first offset on, and ranges without a file, below the last one, are what a
 /// store would have planned.
 pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
-    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 2)?);
+    let lake = lakes::open_to_read(url, &Properties::default(), 2)?;
     let origin = Origin::open(lake.clone()).await?;
     if let Some(checkpoints) = of_origin(&origin).await? {
         return Ok(checkpoints.into_iter().map(View::from).collect());
@@ -97,7 +96,7 @@ pub async fn of_lake(url: &LakeUrl) -> Result<Vec<View>, Failure> {
 
 /// Of topics with one name (created again, or of another cluster) only the one that this lake has seen last: the
 /// offsets of the others mean other records.
-pub async fn present(url: &LakeUrl, mut views: Vec<View>) -> Result<Vec<View>, Failure> {
+pub async fn present(url: &LakeUrl, options: &Properties, mut views: Vec<View>) -> Result<Vec<View>, Failure> {
     let mut topics: BTreeMap<String, BTreeSet<Stream>> = BTreeMap::new();
     for view in &views {
         let stream = Stream { partition: 0, ..view.stream.clone() };
@@ -107,7 +106,7 @@ pub async fn present(url: &LakeUrl, mut views: Vec<View>) -> Result<Vec<View>, F
     if topics.is_empty() {
         return Ok(views);
     }
-    let lake: Arc<dyn Lake> = Arc::new(LocalLake::open_to_read(url.local_path(), 1)?);
+    let lake = lakes::open_to_read(url, options, 1)?;
     let origin = Origin::open(lake).await?;
     for named in topics.into_values() {
         let mut newest: Option<(i64, Stream)> = None;

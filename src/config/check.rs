@@ -1,5 +1,6 @@
 //! What a configuration as a whole must keep: asked after loading a file, and of what a program built.
 
+use landfall_lake::{ObjectUrl, OptionError};
 use landfall_sink::{Isolation, Layout, LayoutError};
 
 use super::error::{ConfigError, Place, Problem, ProblemKind};
@@ -64,11 +65,8 @@ impl Config {
     /// What is allowed, and probably not meant.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.kafka.named_topics().filter_map(|topic| self.hidden(topic)).collect();
-        let lake = self.lake.url.local_path();
-        if self.checkpoint.store == StoreKind::Sled
-            && !self.lake.url.is_empty()
-            && self.checkpoint.path.starts_with(lake)
-        {
+        let lake = self.lake.url.local_path().filter(|path| !path.as_os_str().is_empty());
+        if self.checkpoint.store == StoreKind::Sled && lake.is_some_and(|lake| self.checkpoint.path.starts_with(lake)) {
             warnings.push(format!(
                 "checkpoint.path {} is inside the lake: readers may trip over its files",
                 self.checkpoint.path.display()
@@ -136,9 +134,60 @@ fn properties(config: &Config, found: &mut Vec<Problem>) {
             found.extend(refused_by_librdkafka(&config.kafka.properties, name, value, key));
         }
     }
-    if let Some((name, _)) = config.lake.options.iter().next() {
-        let what = format!("lake.options.{name}: a lake on a local disk has no options");
-        found.push(problem(ProblemKind::Value, "lake.options", what, Some("remove the section [lake.options]")));
+    lake_options(config, found);
+}
+
+/// The object store's own words for what is wrong, but never a value: it may be a secret.
+fn lake_options(config: &Config, found: &mut Vec<Problem>) {
+    let Some(url) = config.lake.url.object() else {
+        if let Some((name, _)) = config.lake.options.iter().next() {
+            let what = format!("lake.options.{name}: a lake on a local disk has no options");
+            found.push(problem(ProblemKind::Value, "lake.options", what, Some("remove the section [lake.options]")));
+        }
+        return;
+    };
+    let options = &config.lake.options;
+    // Names one by one, so that all of the wrong ones are told at once; values only together do they make sense.
+    let of_names = options.iter().filter_map(|option| {
+        let error = landfall_lake::check_object_options(url, [option]).err()?;
+        (!matches!(error, OptionError::Value { .. })).then_some(error)
+    });
+    let mut errors: Vec<OptionError> = of_names.collect();
+    if errors.is_empty() {
+        errors.extend(landfall_lake::check_object_options(url, options.iter()).err());
+    }
+    // Told once, not for every option.
+    errors.dedup();
+    found.extend(errors.into_iter().map(|error| option_problem(config, url, error)));
+}
+
+fn option_problem(config: &Config, url: &ObjectUrl, error: OptionError) -> Problem {
+    let said = |key: &str, what: String, kind, hint: Option<String>| problem(kind, key, what, hint.as_deref());
+    match &error {
+        OptionError::NotBuiltIn { .. } => {
+            let hint = Some("or use a lake on file:// or s3://".into());
+            said("lake.url", format!("lake.url: {error}"), ProblemKind::NotInThisRelease, hint)
+        }
+        OptionError::Unknown { name } => {
+            let near = suggest::nearest(name, landfall_lake::object_option_names(url).into_iter());
+            let near = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            let (key, hint) = (format!("lake.options.{name}"), format!("correct {name:?} or remove it"));
+            said(&key, format!("lake.options: {error}{near}"), ProblemKind::UnknownKey, Some(hint))
+        }
+        OptionError::Fixed { name, .. } => {
+            let (key, hint) = (format!("lake.options.{name}"), format!("remove {name:?}"));
+            said(&key, format!("lake.options: {error}"), ProblemKind::Value, Some(hint))
+        }
+        OptionError::Value { message } => {
+            let pairs = config.lake.options.shown().zip(config.lake.options.iter());
+            let mut secrets = pairs.filter(|((_, shown), (_, value))| shown != value).map(|(_, (_, value))| value);
+            let message = if secrets.any(|secret| message.contains(secret)) {
+                "the value of a secret is refused"
+            } else {
+                message
+            };
+            said("lake.options", format!("lake.options: {message}"), ProblemKind::Value, None)
+        }
     }
 }
 
@@ -245,6 +294,10 @@ fn numbers(config: &Config, found: &mut Vec<Problem>) {
     let (roll, parquet) = (&config.lake.roll, &config.lake.parquet);
     refuse(roll.max_age.is_zero(), "lake.roll.max_age", "more than 0s");
     refuse(roll.max_size == 0, "lake.roll.max_size", "at least 1B");
+    refuse(config.lake.max_put > 5 << 30, "lake.max_put", "at most 5GiB: stores take no larger put");
+    let object = config.lake.url.object().is_some();
+    let burst = object && roll.max_size.saturating_mul(2) > config.lake.max_put;
+    refuse(burst, "lake.roll.max_size", "at most half of lake.max_put, because a file in an object store is one put");
     refuse(roll.max_records == 0, "lake.roll.max_records", "a whole number, at least 1");
     let level_wrong = parquet.codec == Codec::Zstd && !(1..=22).contains(&parquet.level);
     refuse(level_wrong, "lake.parquet.level", "a whole number from 1 to 22");

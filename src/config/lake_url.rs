@@ -3,10 +3,24 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A lake on a local disk: `file:///data/lake`, or a plain path.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+use landfall_lake::{OBJECT_SCHEMES, ObjectUrl};
+
+/// A lake on a local disk, `file:///data/lake` or a plain path, or in an object store, `s3://bucket/prefix`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LakeUrl {
-    path: PathBuf,
+    place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Local(PathBuf),
+    Object(ObjectUrl),
+}
+
+impl Default for LakeUrl {
+    fn default() -> LakeUrl {
+        LakeUrl::from_path("")
+    }
 }
 
 /// Why a text is no lake that this release can use.
@@ -19,7 +33,7 @@ pub enum LakeUrlError {
 }
 
 /// Schemes that later releases will know: said so, rather than called unknown.
-const LATER: [&str; 9] = ["s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hdfs"];
+const LATER: [&str; 4] = ["abfs", "abfss", "adl", "hdfs"];
 
 impl LakeUrl {
     pub fn parse(text: &str) -> Result<LakeUrl, LakeUrlError> {
@@ -27,42 +41,57 @@ impl LakeUrl {
             return Err(LakeUrlError::Wrong("an empty text is not a lake".into()));
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Ok(LakeUrl { path: PathBuf::from(text) });
+            return Ok(LakeUrl::from_path(text));
         };
         if LATER.contains(&scheme) {
             return Err(LakeUrlError::Later { scheme: scheme.into() });
         }
+        if OBJECT_SCHEMES.contains(&scheme) || scheme == "s3a" {
+            let url = text.parse().map_err(LakeUrlError::Wrong)?;
+            return Ok(LakeUrl { place: Place::Object(url) });
+        }
         if scheme != "file" {
-            return Err(LakeUrlError::Wrong(format!("{scheme}:// is not known (known: file://)")));
+            return Err(LakeUrlError::Wrong(format!("{scheme}:// is not known (known: file://, s3://, gs://, az://)")));
         }
         let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
         if !path.starts_with('/') {
             return Err(LakeUrlError::Wrong(format!("{text:?} does not hold an absolute path")));
         }
         let path = decode(path).ok_or_else(|| LakeUrlError::Wrong(format!("{text:?} has a broken % escape")))?;
-        Ok(LakeUrl { path: PathBuf::from(path) })
+        Ok(LakeUrl::from_path(path))
     }
 
     pub fn from_path(path: impl Into<PathBuf>) -> LakeUrl {
-        LakeUrl { path: path.into() }
+        LakeUrl { place: Place::Local(path.into()) }
     }
 
-    /// The root directory of the lake.
-    pub fn local_path(&self) -> &Path {
-        &self.path
+    /// The root directory of a lake on a local disk.
+    pub fn local_path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Local(path) => Some(path),
+            Place::Object(_) => None,
+        }
+    }
+
+    /// The bucket and the prefix of a lake in an object store.
+    pub fn object(&self) -> Option<&ObjectUrl> {
+        match &self.place {
+            Place::Local(_) => None,
+            Place::Object(url) => Some(url),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.path.as_os_str().is_empty()
+        self.local_path().is_some_and(|path| path.as_os_str().is_empty())
     }
 }
 
 impl fmt::Display for LakeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_absolute() {
-            write!(f, "file://{}", encode(&self.path.to_string_lossy()))
-        } else {
-            write!(f, "{}", self.path.display())
+        match &self.place {
+            Place::Local(path) if path.is_absolute() => write!(f, "file://{}", encode(&path.to_string_lossy())),
+            Place::Local(path) => write!(f, "{}", path.display()),
+            Place::Object(url) => write!(f, "{url}"),
         }
     }
 }
@@ -97,13 +126,26 @@ mod tests {
 
     #[test]
     fn urls_and_paths() {
-        assert_eq!(LakeUrl::parse("file:///data/my%20lake").unwrap().local_path(), Path::new("/data/my lake"));
+        let path = |text: &str| LakeUrl::parse(text).unwrap().local_path().map(Path::to_owned);
+        assert_eq!(path("file:///data/my%20lake"), Some(PathBuf::from("/data/my lake")));
         assert_eq!(LakeUrl::parse("file:///data/my%20lake").unwrap().to_string(), "file:///data/my%20lake");
         assert_eq!(LakeUrl::parse("file://localhost/data").unwrap().to_string(), "file:///data");
-        assert_eq!(LakeUrl::parse("./lake").unwrap().local_path(), Path::new("./lake"));
-        assert_eq!(LakeUrl::parse("s3://bucket/x"), Err(LakeUrlError::Later { scheme: "s3".into() }));
-        for bad in ["", "file://data/lake", "http://x/y", "file:///a%2", "file:///a%zz", "file:///a%00", "file:///%+1"]
-        {
+        assert_eq!(path("./lake"), Some(PathBuf::from("./lake")));
+        assert_eq!(path("s3://bucket/x"), None);
+        assert_eq!(LakeUrl::parse("s3a://bucket/x/").unwrap().to_string(), "s3://bucket/x");
+        assert_eq!(LakeUrl::parse("hdfs://n/x"), Err(LakeUrlError::Later { scheme: "hdfs".into() }));
+        for bad in [
+            "",
+            "s3://",
+            "s3:///x",
+            "gs://b//x",
+            "file://data/lake",
+            "http://x/y",
+            "file:///a%2",
+            "file:///a%zz",
+            "file:///a%00",
+            "file:///%+1",
+        ] {
             assert!(LakeUrl::parse(bad).is_err(), "{bad}");
         }
     }

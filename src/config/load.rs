@@ -50,8 +50,8 @@ impl Config {
         let plain = |path: &Path| path.components().filter(|part| *part != std::path::Component::CurDir).collect();
         let inside: std::path::PathBuf = plain(&self.checkpoint.path);
         self.checkpoint.path = directory.join(inside);
-        if !self.lake.url.is_empty() {
-            let inside: std::path::PathBuf = plain(self.lake.url.local_path());
+        if let Some(path) = self.lake.url.local_path().filter(|path| !path.as_os_str().is_empty()) {
+            let inside: std::path::PathBuf = plain(path);
             self.lake.url = super::LakeUrl::from_path(directory.join(inside));
         }
     }

@@ -103,11 +103,11 @@ pub fn lake_url(found: &Located) -> Result<LakeUrl, Wrong> {
     let url = text(found)?;
     LakeUrl::parse(&url.value).map_err(|error| match error {
         LakeUrlError::Later { .. } => {
-            let wrong = Wrong::later(format!(": {error}"), "use a lake on a local disk, as in \"file:///data/lake\"");
+            let wrong = Wrong::later(format!(": {error}"), "use a lake on a local disk, as in \"file:///data/lake\", or in an object store, as in \"s3://bucket/prefix\"");
             Wrong { place: Some(found.place.clone()), ..wrong }
         }
         LakeUrlError::Wrong(what) => not_this(found, url, &what)
-            .hint("a lake on a local disk is written with three slashes, as in \"file:///data/lake\""),
+            .hint("a lake is written as in \"file:///data/lake\" (three slashes) or \"s3://bucket/prefix\""),
     })
 }
 

@@ -106,6 +106,8 @@ pub struct LakeSettings {
     pub roll: Roll,
     /// Handed to the object store as they are.
     pub options: Properties,
+    /// The largest file in an object store, where a file is one put.
+    pub max_put: u64,
     pub parquet: Parquet,
 }
 
@@ -117,6 +119,7 @@ impl Default for LakeSettings {
             path: "{topic}/{partition}".into(),
             roll: Roll::default(),
             options: Properties::default(),
+            max_put: landfall_lake::ObjectLimits::LARGEST,
             parquet: Parquet::default(),
         }
     }

@@ -17,6 +17,7 @@ mod embedded;
 mod examples;
 mod gaps;
 mod memory;
+mod object_store;
 mod processes;
 mod rebuild;
 mod restart;

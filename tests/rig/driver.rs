@@ -27,6 +27,19 @@ pub struct Settings {
     pub store: &'static str,
     /// Further lines of `[kafka.properties]`.
     pub properties: Vec<(String, String)>,
+    /// A lake elsewhere than on the local disk.
+    pub bucket: Option<Bucket>,
+    /// Further lines of `[lake]`.
+    pub lake_lines: String,
+}
+
+/// A lake in an object store: its URL, and what it takes to reach it.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    pub url: String,
+    pub options: Vec<(&'static str, String)>,
+    /// Where the server keeps its objects, as files that a checker can read.
+    pub objects: PathBuf,
 }
 
 impl Settings {
@@ -45,11 +58,18 @@ impl Settings {
             path: "{topic}/{partition}",
             store: "sled",
             properties: Vec::new(),
+            bucket: None,
+            lake_lines: String::new(),
         }
     }
 
     pub fn max_records(mut self, records: u64) -> Settings {
         self.max_records = records;
+        self
+    }
+
+    pub fn max_put(mut self, size: &str) -> Settings {
+        self.lake_lines = format!("max_put = {size:?}\n");
         self
     }
 
@@ -73,8 +93,17 @@ impl Settings {
         self
     }
 
+    /// The lake's URL and its options, as lines.
+    fn place(&self, lake: &Path) -> (String, String) {
+        let Some(bucket) = &self.bucket else { return (format!("file://{}", lake.display()), String::new()) };
+        let options = bucket.options.iter().map(|(name, value)| format!("{name} = {value:?}\n"));
+        (bucket.url.clone(), format!("[lake.options]\n{}", options.collect::<String>()))
+    }
+
     fn toml(&self, lake: &Path, state: &Path) -> String {
-        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, path, store, .. } = self;
+        let (url, options) = self.place(lake);
+        let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, .. } = self;
+        let Settings { path, store, lake_lines, .. } = self;
         let topics = self.topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
         let group = self.group.iter().map(|group| ("group.id".to_owned(), group.clone()));
         let further = self.properties.iter().cloned().chain(group);
@@ -84,12 +113,11 @@ impl Settings {
              \"reconnect.backoff.max.ms\" = \"500\"\n{properties}\n\
              [source]\nmode = \"direct\"\nstart = {start}\non_gap = {on_gap:?}\n\n\
              [checkpoint]\nstore = {store:?}\npath = {:?}\n\n\
-             [lake]\nurl = \"file://{}\"\nformat = \"parquet\"\npath = {path:?}\n\n\
+             [lake]\nurl = {url:?}\nformat = \"parquet\"\npath = {path:?}\n{lake_lines}\n\
              [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n\n\
-             [limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
+             {options}\n[limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
             self.bootstrap,
             state.display().to_string(),
-            lake.display(),
         )
     }
 }
@@ -132,19 +160,22 @@ impl Ended {
 #[derive(Debug, Clone)]
 pub struct Landfall {
     pub dir: PathBuf,
+    /// Where the lake's files can be seen.
+    lake: PathBuf,
     environment: Vec<(String, String)>,
 }
 
 impl Landfall {
     pub fn new(dir: &Path, settings: &Settings) -> Landfall {
+        let lake = settings.bucket.as_ref().map_or_else(|| dir.join("lake"), |bucket| bucket.objects.clone());
         std::fs::create_dir_all(dir.join("lake")).expect("a lake");
-        let landfall = Landfall { dir: dir.into(), environment: Vec::new() };
+        let landfall = Landfall { dir: dir.into(), lake, environment: Vec::new() };
         landfall.configure(settings);
         landfall
     }
 
     pub fn lake(&self) -> PathBuf {
-        self.dir.join("lake")
+        self.lake.clone()
     }
 
     pub fn state(&self) -> PathBuf {

@@ -11,10 +11,13 @@ pub mod cluster;
 pub mod damage;
 pub mod driver;
 pub mod failpoints;
+pub mod forgetful;
 pub mod journal;
+pub mod liar;
 pub mod parquet_rows;
 pub mod process;
 pub mod producer;
+pub mod s3;
 pub mod scene;
 pub mod segment;
 
@@ -22,9 +25,11 @@ pub use admin::Admin;
 pub use broker::Broker;
 pub use checker::{Check, Findings};
 pub use cluster::Cluster;
-pub use driver::{Ended, Landfall, Settings};
+pub use driver::{Bucket, Ended, Landfall, Settings};
 pub use journal::Journal;
+pub use liar::Liar;
 pub use producer::{Producer, Record};
+pub use s3::S3Server;
 pub use scene::Scene;
 
 use std::sync::OnceLock;

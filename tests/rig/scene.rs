@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::process::directory;
-use super::{Admin, Broker, Check, Findings, Journal, Landfall, Producer, Settings, fresh, shared, wait_until};
+use super::{
+    Admin, Broker, Bucket, Check, Findings, Journal, Landfall, Producer, S3Server, Settings, fresh, shared, wait_until,
+};
 
 pub struct Scene {
     pub bootstrap: String,
@@ -15,6 +17,7 @@ pub struct Scene {
     pub journal: Journal,
     pub landfall: Landfall,
     pub check: Check,
+    pub bucket: Option<Bucket>,
     dir: PathBuf,
 }
 
@@ -30,11 +33,28 @@ impl Scene {
         scene
     }
 
+    /// A fresh topic on the shared broker, and a lake below a prefix of its own in an object store, which is reached
+    /// at `endpoint` (the server itself, or something before it).
+    pub fn in_bucket(server: &S3Server, endpoint: &str, stem: &str, partitions: i32) -> Scene {
+        let prefix = fresh(stem);
+        let objects = server.objects(&prefix);
+        let url = format!("s3://{}/{prefix}", super::s3::BUCKET);
+        let bucket = Bucket { url, options: S3Server::options(endpoint), objects };
+        let scene = Scene::build(&shared().bootstrap(), stem, partitions, Some(bucket));
+        scene.admin.create(&scene.topic, partitions, &[]);
+        scene
+    }
+
     /// For tests that make their topics themselves.
     pub fn without_topic(bootstrap: &str, stem: &str, partitions: i32) -> Scene {
+        Scene::build(bootstrap, stem, partitions, None)
+    }
+
+    fn build(bootstrap: &str, stem: &str, partitions: i32, bucket: Option<Bucket>) -> Scene {
         let topic = fresh(stem);
         let dir = directory(stem);
-        let landfall = Landfall::new(&dir, &Settings::new(bootstrap, &[&topic]));
+        let settings = Settings { bucket: bucket.clone(), ..Settings::new(bootstrap, &[&topic]) };
+        let landfall = Landfall::new(&dir, &settings);
         let check = Check::new(&landfall.lake());
         Scene {
             bootstrap: bootstrap.into(),
@@ -42,6 +62,7 @@ impl Scene {
             journal: Journal::new(),
             topic,
             partitions,
+            bucket,
             landfall,
             check,
             dir,
@@ -54,7 +75,16 @@ impl Scene {
 
     /// The settings to vary.
     pub fn settings(&self) -> Settings {
-        Settings::new(&self.bootstrap, &[&self.topic])
+        Settings { bucket: self.bucket.clone(), ..Settings::new(&self.bootstrap, &[&self.topic]) }
+    }
+
+    /// The lake's URL, and an installation that can reach it by that alone: the options are in the environment.
+    pub fn by_url(&self) -> (Landfall, String) {
+        let named = |landfall: Landfall, (name, value): &(&str, String)| landfall.with(&name.to_uppercase(), value);
+        match &self.bucket {
+            Some(bucket) => (bucket.options.iter().fold(self.landfall.clone(), named), bucket.url.clone()),
+            None => (self.landfall.clone(), format!("file://{}", self.landfall.lake().display())),
+        }
     }
 
     pub fn producer(&self) -> Producer {

@@ -12,6 +12,9 @@
 /// `before_fsync` is an fsync of the file that failed, after which the draft is spent; `lake.after_mkdir` is a
 /// directory that could not be made; `lake.dir_fsync` is an fsync of a directory that failed, which condemns the
 /// directory until the process is started again; `after_link` and `after_dir_fsync` are lost answers.
+///
+/// In an object store a put stands in for the link: `staged`, `before_link` and `after_link` are before the file
+/// is put and around the put, `before_stage` before a file goes to the local disk; there are no directories.
 pub const POINTS: &[&str] = &[
     "lake.before_stage",
     "lake.staged",

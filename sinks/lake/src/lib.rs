@@ -1,4 +1,4 @@
-//! A place that can create exclusively: local disk (fsync, link), later object stores and HDFS; its
+//! A place that can create exclusively: local disk (fsync, link), object stores (a conditional put), later HDFS; its
 //! probe; and a double that loses answers.
 //!
 //! Everything landfall makes visible goes through here, so "create-only", "read back" and "durable"
@@ -9,7 +9,11 @@ mod double;
 mod error;
 pub mod fault;
 mod local;
+mod names;
+#[cfg(feature = "object-store")]
+mod object;
 mod probe;
+mod remote;
 
 use std::ops::Range;
 
@@ -20,7 +24,13 @@ use futures::stream::BoxStream;
 pub use double::{Answer, Call, Effect, Fault, Faults, FaultyLake, Rates};
 pub use error::LakeError;
 pub use local::{LakeLock, LocalLake, Syncs};
-pub use probe::{Probe, probe};
+#[cfg(feature = "object-store")]
+pub use object::ObjectLake;
+pub use probe::{Probe, Trials, probe};
+pub use remote::{
+    OBJECT_SCHEMES, ObjectLimits, ObjectUrl, OptionError, check_object_options, object_option_names, open_object,
+    open_object_to_read,
+};
 
 /// What became of a create-only write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +105,18 @@ pub trait Lake: Send + Sync + 'static {
 
     /// Removes what crashed writers left behind. Only unlinks; never touches a published name.
     async fn sweep(&self) -> Result<u64, LakeError>;
+
+    /// How hard the probe tries it.
+    fn trials(&self) -> Trials {
+        Trials::default()
+    }
+
+    /// How long after the end of a process a request of it may still come into effect, at most.
+    fn longest_request(&self) -> std::time::Duration {
+        // On a local disk the kernel ends a process's system calls with it; only what another host had under way on
+        // a shared disk can outlive that, and not for long.
+        std::time::Duration::from_secs(5)
+    }
 }
 
 /// The bytes of a file under way.

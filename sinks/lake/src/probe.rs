@@ -13,11 +13,25 @@ use crate::{Created, Lake, LakeError};
 
 /// Below this the probe creates names, and removes them again.
 const PLACE: &str = "_landfall/probe";
-const WRITERS: usize = 8;
-const ROUNDS: usize = 4;
 const SIZES: [usize; 2] = [200, 200_000];
 /// A probe that was killed left names; they are removed when they are certainly nobody's any more.
 const STALE_SECONDS: u64 = 3600;
+
+/// How hard a lake is tried. A store that looks and then writes is found out only by chance: one that lets several
+/// win in every third race passes 50 of them less often than once in a hundred million times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trials {
+    /// Races for each size.
+    pub rounds: usize,
+    /// In each race.
+    pub writers: usize,
+}
+
+impl Default for Trials {
+    fn default() -> Trials {
+        Trials { rounds: 25, writers: 20 }
+    }
+}
 
 /// What a lake has proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +57,8 @@ impl fmt::Display for Probe {
 /// Proves exclusive creation, one writer after the other and all at once, and a listing that shows what was
 /// created. [`LakeError::Refused`] names what is missing; any other error is of a lake that could not be reached.
 pub async fn probe(lake: &dyn Lake) -> Result<Probe, LakeError> {
-    let run = Run { lake, prefix: format!("{PLACE}/{:012}-{:016x}", now(), rand::random::<u64>()) };
+    let run =
+        Run { lake, trials: lake.trials(), prefix: format!("{PLACE}/{:012}-{:016x}", now(), rand::random::<u64>()) };
     let proved = run.prove().await;
     run.clean(proved.is_ok()).await;
     proved
@@ -52,6 +67,7 @@ pub async fn probe(lake: &dyn Lake) -> Result<Probe, LakeError> {
 struct Run<'a> {
     lake: &'a dyn Lake,
     prefix: String,
+    trials: Trials,
 }
 
 /// What a writer wanted to write, and what it was told.
@@ -67,7 +83,7 @@ impl Run<'_> {
             let name = format!("{}-{number}-sequential", self.prefix);
             self.one_after_the_other(&name, size).await?;
             made.insert(name, size as u64);
-            for round in 0..ROUNDS {
+            for round in 0..self.trials.rounds {
                 let name = format!("{}-{number}-race-{round}", self.prefix);
                 self.all_at_once(&name, size).await?;
                 made.insert(name, size as u64);
@@ -77,8 +93,8 @@ impl Run<'_> {
         Ok(Probe {
             url: self.lake.url().to_owned(),
             names: made.len(),
-            races: SIZES.len() * ROUNDS,
-            writers: WRITERS,
+            races: SIZES.len() * self.trials.rounds,
+            writers: self.trials.writers,
             sizes: SIZES.to_vec(),
         })
     }
@@ -98,7 +114,7 @@ impl Run<'_> {
     }
 
     async fn all_at_once(&self, name: &str, size: usize) -> Result<(), LakeError> {
-        let attempts = join_all((0..WRITERS).map(|writer| self.attempt(name, writer, size))).await;
+        let attempts = join_all((0..self.trials.writers).map(|writer| self.attempt(name, writer, size))).await;
         self.judge(name, &attempts).await?;
         self.in_list(name, size as u64).await
     }

@@ -13,13 +13,17 @@
 //!
 //! [`rows`] makes records whose content is a function of seed and offset, so that two attempts with other
 //! batch boundaries still hold the same rows. [`MemoryLake`] is a lake for tests, with faults.
+//!
+//! Below the sinks, [`lake_conformance`] tries what every lake must do.
 
 mod cases;
 mod destination;
 mod faults;
 mod lake;
+mod lake_suite;
 pub mod rows;
 mod run;
 
 pub use destination::{Destination, Effect, Failure, check, conformance};
 pub use lake::{Fault, MemoryLake};
+pub use lake_suite::lake_conformance;

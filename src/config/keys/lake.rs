@@ -10,7 +10,7 @@ pub(super) static LAKE: &[Key] = &[
     Key {
         path: "lake.url",
         takes: "URL or path",
-        about: "The root of the lake: `file://` and an absolute path, or a path; a relative one starts at the folder of the configuration file. (`s3://`, `gs://`, `az://` and `hdfs://` are not in this release.)",
+        about: "The root of the lake: on a local disk `file://` and an absolute path, or a path (a relative one starts at the folder of the configuration file); in an object store `s3://bucket/prefix` (`gs://` and `az://` where landfall was built with the features `gcs` and `azure`). The bucket has to be there. (`hdfs://` is not in this release.)",
         example: r#""file:///data/lake""#,
         need: Need::Required,
         apply: |config, found| read::lake_url(found).map(|url| config.lake.url = url),
@@ -36,6 +36,15 @@ pub(super) static LAKE: &[Key] = &[
         example: r#""{topic}/{partition}""#,
         apply: |config, found| read::text(found).map(|path| config.lake.path = path.value.clone()),
         show: |config| quoted(&config.lake.path),
+        ..OPTIONAL
+    },
+    Key {
+        path: "lake.max_put",
+        takes: "size up to 5GiB",
+        about: "In an object store a file is one put, because only a single put can create a name exclusively; no file may become larger than this. It is twice `lake.roll.max_size` or more, so that a burst of large records has room. A file waits below `checkpoint.path` until it is put, and is in memory while it is put.",
+        example: r#""512MiB""#,
+        apply: |config, found| read::size(found, 1 << 20).map(|size| config.lake.max_put = size),
+        show: |config| quoted(show_size(config.lake.max_put)),
         ..OPTIONAL
     },
 ];
@@ -84,7 +93,7 @@ pub(super) static ROLL: &[Key] = &[
 pub(super) static OPTIONS: &[Key] = &[Key {
     path: "lake.options",
     takes: "table",
-    about: "Handed to the object store as they are. A lake on a local disk has none.",
+    about: "Handed to the object store as they are; a lake on a local disk has none. For `s3://`: `aws_region`, `aws_endpoint` (of a store that is not Amazon's; `aws_allow_http = true` where it has no TLS), `virtual_hosted_style_request`, `unsigned_payload`, `aws_server_side_encryption` and `aws_sse_kms_key_id`, `proxy_url` and more. What is not given comes from the environment: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, a container's or a web identity's credentials, or those of the machine (profiles of `~/.aws` are not read). An unknown name is an error.",
     example: "{}",
     open: true,
     apply: |config, found| read::properties(found, &mut config.lake.options),

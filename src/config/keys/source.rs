@@ -128,7 +128,7 @@ pub(super) static CHECKPOINT: &[Key] = &[
     Key {
         path: "checkpoint.path",
         takes: "path",
-        about: "The folder of the sled store; the lake store needs none. A relative path starts at the folder of the configuration file. Keep it on a local disk; never copy it, restore it from a backup or delete it while the lake is in use.",
+        about: "The folder of the sled store; with the lake store it holds nothing but files on their way into an object store. A relative path starts at the folder of the configuration file. Keep it on a local disk; never copy it, restore it from a backup or delete it while the lake is in use.",
         example: r#""./state""#,
         apply: |config, found| {
             let path = read::text(found)?;

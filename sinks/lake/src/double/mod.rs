@@ -16,7 +16,7 @@ use futures::StreamExt;
 use futures::future::{self, BoxFuture};
 use futures::stream::{self, BoxStream};
 
-use crate::{Created, Entry, Lake, LakeError, Staged};
+use crate::{Created, Entry, Lake, LakeError, Staged, Trials};
 pub use faults::{Answer, Call, Effect, Fault, Faults, Rates};
 
 /// Wraps a lake. Clones share everything, also what is still under way.
@@ -235,6 +235,14 @@ impl<L: Lake> Lake for FaultyLake<L> {
 
     async fn sweep(&self) -> Result<u64, LakeError> {
         self.lake.sweep().await
+    }
+
+    fn trials(&self) -> Trials {
+        self.lake.trials()
+    }
+
+    fn longest_request(&self) -> std::time::Duration {
+        self.lake.longest_request()
     }
 }
 

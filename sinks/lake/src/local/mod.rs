@@ -30,7 +30,8 @@ use futures::stream::{self, BoxStream};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, unlinkat};
 use rustix::io::{Errno, pread, retry_on_intr};
 
-use crate::{Created, Entry, Lake, LakeError, Staged};
+use crate::names::{self, LOCK, TEMPORARIES, checked};
+use crate::{Created, Entry, Lake, LakeError, Staged, Trials};
 use draft::{Draft, LocalStaged};
 pub use lock::LakeLock;
 use pool::Pool;
@@ -41,10 +42,6 @@ use walk::Walk;
 
 /// Where everything lives that is not data.
 const HOME: &str = "_landfall";
-/// Where drafts are named, if they have to be. Never listed.
-const TEMPORARIES: &str = "_landfall/tmp";
-/// Not an object: it changes. Never listed.
-const LOCK: &str = "_landfall/lock";
 
 /// A lake in a directory. Clones share everything.
 #[derive(Clone)]
@@ -127,11 +124,7 @@ impl Inner {
     /// A path that may be written to.
     fn to_write(&self, path: &str) -> Result<String, LakeError> {
         self.root.writable(path)?;
-        checked(path)?;
-        let inside = path.strip_prefix(TEMPORARIES).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if path == LOCK || inside {
-            return Err(LakeError::refused(path, "this name is landfall's own"));
-        }
+        names::writable(path)?;
         Ok(path.to_owned())
     }
 
@@ -191,15 +184,6 @@ impl Inner {
         }
         Ok(bytes.into())
     }
-}
-
-/// A relative path of plain segments.
-fn checked(path: &str) -> Result<(), LakeError> {
-    let plain = |segment: &str| !matches!(segment, "" | "." | "..") && !segment.contains('\0');
-    if path.split('/').all(plain) {
-        return Ok(());
-    }
-    Err(LakeError::refused(path, "a path in a lake is relative, of plain segments joined by /"))
 }
 
 #[async_trait]
@@ -295,9 +279,7 @@ impl Lake for LocalLake {
 
     async fn delete(&self, path: &str) -> Result<(), LakeError> {
         let name = self.inner.to_write(path)?;
-        if !path.starts_with("_landfall/") {
-            return Err(LakeError::refused(path, "only what lies below _landfall/ is ever deleted"));
-        }
+        names::deletable(path)?;
         let job =
             move |lake: &Arc<Inner>| match retry_on_intr(|| unlinkat(&lake.root.fd, name.as_str(), AtFlags::empty())) {
                 Ok(()) => Ok(()),
@@ -310,5 +292,10 @@ impl Lake for LocalLake {
     async fn sweep(&self) -> Result<u64, LakeError> {
         self.inner.root.writable(TEMPORARIES)?;
         self.inner.durably(TEMPORARIES, |lake| lake.temporaries.sweep(&lake.root)).await
+    }
+
+    /// The kernel's `link` is exclusive on every file system that has it; the trial is for those that lie.
+    fn trials(&self) -> Trials {
+        Trials { rounds: 4, writers: 8 }
     }
 }

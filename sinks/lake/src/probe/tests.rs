@@ -160,7 +160,7 @@ impl Lake for Flawed {
 fn every_flaw_is_found_and_named() {
     let flaws = [
         (Flaw::Overwrites, "not exclusive: 2 of 2 writers"),
-        (Flaw::LooksFirst, "not exclusive: 8 of 8 writers"),
+        (Flaw::LooksFirst, "not exclusive: 20 of 20 writers"),
         (Flaw::AlwaysCreated, "not exclusive: 2 of 2 writers"),
         (Flaw::OverwritesSilently, "does not hold the bytes of the one writer"),
         (Flaw::ListsLate, "does not show a name that was just created"),
