@@ -15,7 +15,8 @@ fn planned_files(scene: &Scene) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for (partition, entry) in partitions {
         for span in entry["planned"].as_array().expect("spans") {
-            let name = format!("{:020}-{:020}.parquet", span[0].as_i64().expect("from"), span[1].as_i64().expect("until"));
+            let name =
+                format!("{:020}-{:020}.parquet", span[0].as_i64().expect("from"), span[1].as_i64().expect("until"));
             files.push(scene.landfall.lake().join(&scene.topic).join(partition).join(name));
         }
     }
