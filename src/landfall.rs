@@ -108,7 +108,9 @@ impl Landfall {
             landfall_lake::probe(lake.as_ref()).await?;
         }
         let origin = Arc::new(Origin::claim(lake.clone(), store.as_ref(), about).await?);
-        lake.sweep().await?;
+        if let Err(error) = lake.sweep().await {
+            tracing::warn!(%error, "what crashed writers left in the lake stays there until the next start");
+        }
         Ok(Landfall {
             config,
             settings,

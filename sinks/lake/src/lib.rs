@@ -95,7 +95,7 @@ pub trait Lake: Send + Sync + 'static {
     async fn delete(&self, path: &str) -> Result<(), LakeError>;
 
     /// Removes several objects below `_landfall/`, in this order, and stops at the first that fails. A store that can
-    /// do it in one request does.
+    /// take them in one request does that, and after a failure any of them may be gone.
     async fn delete_many(&self, paths: &[String]) -> Result<(), LakeError> {
         for path in paths {
             self.delete(path).await?;

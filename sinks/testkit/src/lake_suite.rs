@@ -181,6 +181,19 @@ async fn deletes(lake: Arc<dyn Lake>) -> Result<(), String> {
     }
     lake.delete("_landfall/probe/x").await.map_err(told)?;
     lake.delete("_landfall/probe/x").await.map_err(told)?;
+    let many = ["_landfall/probe/many/1", "_landfall/probe/many/2", "_landfall/probe/many/3"].map(String::from);
+    for path in &many[..2] {
+        lake.create(path, Bytes::from_static(b"x")).await.map_err(told)?;
+    }
+    // Absent is success, here too.
+    lake.delete_many(&many).await.map_err(told)?;
+    for path in &many {
+        if lake.size(path).await.map_err(told)?.is_some() {
+            return Err(format!("{path} is still there"));
+        }
+    }
+    is_refused("a/1", lake.delete_many(&["_landfall/probe/x".into(), "a/1".into()]).await)?;
+    lake.delete_many(&[]).await.map_err(told)?;
     is("what is left", names(&*lake, "", None).await?, vec!["t/x".to_owned()])
 }
 

@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::list::PaginatedListStore;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
@@ -239,6 +239,22 @@ impl Lake for ObjectLake {
         names::deletable(path)?;
         let inner = &self.inner;
         inner.asked(path, || inner.once(deadline(0), inner.store.delete(&key))).await.map(drop)
+    }
+
+    async fn delete_many(&self, paths: &[String]) -> Result<(), LakeError> {
+        let Some(first) = paths.first() else { return Ok(()) };
+        let mut keys = Vec::with_capacity(paths.len());
+        for path in paths {
+            keys.push(self.inner.to_write(path)?);
+            names::deletable(path)?;
+        }
+        let inner = &self.inner;
+        let all = || {
+            let keys = futures::stream::iter(keys.clone()).map(Ok).boxed();
+            let gone = inner.store.delete_stream(keys).try_for_each(|_| std::future::ready(Ok(())));
+            inner.once(deadline(0), gone)
+        };
+        inner.asked(first, all).await.map(drop)
     }
 
     async fn sweep(&self) -> Result<u64, LakeError> {
