@@ -204,7 +204,8 @@ fn woken_behind_another(scene: &mut Scene, landfall: &Landfall) -> Notice {
     std::fs::create_dir_all(&dir).expect("a directory");
     std::os::unix::fs::symlink(scene.landfall.lake(), dir.join("lake")).expect("the same lake");
     let other = Landfall::new(&dir, &scene.settings().store("lake").max_records(40));
-    scene.fill(100);
+    // More than the frozen one's two next batches, so that the other's cuts differ whichever swap it was frozen at.
+    scene.fill(300);
     landfall.configure(&scene.settings().store("lake").max_records(70));
     let frozen = landfall.at("store.before_swap", 2, "stop").start_once();
     let waiting = std::time::Instant::now();
