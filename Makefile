@@ -1,5 +1,5 @@
 # make demo    see it work: an in-process Kafka, a lake, and a process that is killed every few seconds
-# make test    everything that must hold before a change lands; about eight minutes on a warm machine of two cores
+# make test    everything that must hold before a change lands; a quarter of an hour on a warm machine of two cores
 #
 # Each installs what it lacks, or says what to install where it may not.
 

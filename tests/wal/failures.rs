@@ -260,7 +260,8 @@ fn no_more_is_taken_than_the_bound_allows() {
     assert!(wal.metrics().staged_bytes > bound as u64 / 2, "the bound is reached");
     assert!(threads.iter().all(|thread| !thread.is_finished()));
     let id = open_stream(&wal, 0);
-    assert!(matches!(wal.try_append(id, run(0, 3, 60)), Err(AppendError::Full)));
+    let refused = wal.try_append(id, run(0, 3, 30));
+    assert!(matches!(refused, Err(AppendError::Full)), "{refused:?}");
     machine.hold_syncs(false);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     (1..5).for_each(|partition| assert_eq!(read_all(&wal, partition).len(), 60));
