@@ -1,4 +1,5 @@
-//! Old versions are deleted, the oldest first, behind the back of the swap whose list showed them.
+//! Old versions are deleted behind the back of the swap whose list showed them: the oldest first, or all at once where
+//! the store takes many in one request. The model deletes them in any order.
 //!
 //! The newest [`KEPT`] stay: a process that was paused for less time than they took finds its own version taken,
 //! which is cheaper than finding out by a list. Nothing hangs on the number but that, and on 2: the version below

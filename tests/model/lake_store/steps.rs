@@ -102,16 +102,18 @@ impl LakeStore {
         }
     }
 
-    /// Keeps the newest version only, and deletes the oldest first.
+    /// Keeps the newest version only. The others go in any order: a store that takes many names in one request promises
+    /// none.
     fn prune(&self, s: &State, p: usize, version: u8, steps: &mut Steps<State>) {
         let keep = if self.broken == Broken::PruneTheNewest { version + 1 } else { version };
-        let Some(oldest) = (0..keep).find(|oldest| s.versions[*oldest as usize].is_some()) else { return };
-        let mut deleted = *s;
-        deleted.delete(oldest);
-        steps.go(self.canonical(deleted), || format!("writer {p} prunes {oldest}"));
-        let mut late = *s;
-        if late.add_late(Late::Delete(oldest), self.late) {
-            steps.fault(self.canonical(late), || format!("writer {p} prunes {oldest}, late"));
+        for old in (0..keep).filter(|old| s.versions[*old as usize].is_some()) {
+            let mut deleted = *s;
+            deleted.delete(old);
+            steps.go(self.canonical(deleted), || format!("writer {p} prunes {old}"));
+            let mut late = *s;
+            if late.add_late(Late::Delete(old), self.late) {
+                steps.fault(self.canonical(late), || format!("writer {p} prunes {old}, late"));
+            }
         }
     }
 
