@@ -268,19 +268,7 @@ fn random_kills(random: &mut StdRng, rounds: usize) {
     let usual = scene.settings();
     let produced = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut number = 0;
-            while !produced.load(Ordering::Relaxed) {
-                // One busy partition, one slow one, one that is nearly idle.
-                let partition = if number % 97 == 0 { 2 } else { i32::from(number % 10 == 0) };
-                producer.send(&scene.topic, partition, &Record::numbered(number));
-                number += 1;
-                if number % 20 == 0 {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-            }
-            producer.flush();
-        });
+        scope.spawn(|| producer.trickle(&scene.topic, &produced));
         let kill = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..rounds {
                 let records = random.random_range(1..400);

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 use crate::rig::liar::Rates;
-use crate::rig::{Landfall, Liar, Record, S3Server, Scene, Settings, all, fresh, wait_until};
+use crate::rig::{Landfall, Liar, S3Server, Scene, Settings, all, fresh, wait_until};
 
 /// An installation of its own on the same lake.
 fn beside(scene: &Scene) -> Landfall {
@@ -65,18 +65,7 @@ fn under_random_kills(mut scene: Scene, rounds: usize) {
     let produced = AtomicBool::new(false);
     let mut kills = 0;
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut number = 0;
-            while !produced.load(Ordering::Relaxed) {
-                let partition = if number % 97 == 0 { 2 } else { i32::from(number % 10 == 0) };
-                producer.send(&scene.topic, partition, &Record::numbered(number));
-                number += 1;
-                if number % 20 == 0 {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-            }
-            producer.flush();
-        });
+        scope.spawn(|| producer.trickle(&scene.topic, &produced));
         let churning = installations.iter().enumerate().map(|(number, landfall)| {
             let random = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
             let usual = usual.clone();

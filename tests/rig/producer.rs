@@ -1,5 +1,6 @@
 //! A producer that writes every acknowledgement into the journal, with or without transactions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -167,6 +168,21 @@ impl Producer {
         }
         self.flush();
         assert_eq!(self.journal.failures(), Vec::<String>::new());
+    }
+
+    /// On and on until `enough`, to three partitions: a busy one, a slow one, and one that is nearly idle.
+    pub fn trickle(&self, topic: &str, enough: &AtomicBool) {
+        for number in 0.. {
+            if enough.load(Ordering::Relaxed) {
+                break;
+            }
+            let partition = if number % 97 == 0 { 2 } else { i32::from(number % 10 == 0) };
+            self.send(topic, partition, &Record::numbered(number));
+            if number % 20 == 19 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.flush();
     }
 
     pub fn begin(&self) {
