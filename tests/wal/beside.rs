@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use landfall::wal::volume::{FileMeta, LogFile, LogVolume};
-use landfall::wal::{Floor, Options, Wal, WalError, check_on};
+use landfall::wal::{AppendError, Floor, Options, Wal, WalError, check_on};
 
-use crate::rig::{read_all, stream};
+use crate::rig::{open_stream, read_all, run, stream};
 use crate::rules::{fill, groups, open, options};
 use crate::sim::{Machine, SimVolume};
 
 type Before = Box<dyn FnMut(&str, &str) -> bool + Send>;
 
-/// Before every listing and every opening of a file it asks the test, until that says that it is done.
+/// Before every listing and every creation or opening of a file it asks the test, until that says that it is done.
 struct Hooked {
     inner: Arc<SimVolume>,
     before: Mutex<Option<Before>>,
@@ -54,6 +54,7 @@ impl LogVolume for Hooked {
     }
 
     fn create(&self, name: &str, len: u64) -> io::Result<Box<dyn LogFile>> {
+        self.meets("create", name);
         self.inner.create(name, len)
     }
 
@@ -156,4 +157,20 @@ fn no_more_files_are_kept_to_be_written_again_than_is_asked_for() {
     let (wal, _) = Wal::open_on(machine.volume(), Options { recycled: 1, ..options() }).unwrap();
     assert_eq!(count("free-"), 1, "the next opening is asked for fewer");
     assert_eq!(read_all(&wal, 0).last(), Some(&79));
+}
+
+/// The committer waits for the next file: whoever makes it must not die in silence.
+#[test]
+fn a_thread_that_panics_while_it_makes_a_segment_stops_the_log() {
+    let machine = Machine::new(1);
+    let volume = Hooked::new(machine.volume());
+    let (wal, _) = Wal::open_on(volume.clone(), options()).unwrap();
+    volume.before(|op, name| {
+        assert!(op != "create" || !name.starts_with("new-"), "on purpose");
+        false
+    });
+    let id = open_stream(&wal, 0);
+    let appended = wal.append(id, run(0, 0, 1)).and_then(|ticket| wal.wait(ticket));
+    assert!(matches!(appended, Err(AppendError::Poisoned(_))), "{appended:?}");
+    assert!(wal.metrics().poisoned, "{:?}", wal.metrics());
 }
