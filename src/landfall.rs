@@ -9,10 +9,11 @@ use std::time::Duration;
 use landfall_lake::{Lake, LakeError};
 use landfall_sink::{Resolution, Sink, Span};
 
+use crate::ambient;
 use crate::batch::{Batch, ForEach};
 use crate::checkpoint::lock::{HeldBy, StateLock};
 use crate::checkpoint::{Checkpoint, CheckpointStore, LakeStore, MemoryStore, SledStore, StoreError, holder};
-use crate::config::{Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
+use crate::config::{Assignment, Config, LakeUrl, OnGap, Start, StoreKind, TopicSelector};
 use crate::files;
 use crate::kafka::{Kafka, KafkaError, Selection, Settings, SettingsError};
 use crate::lakes::{self, Untaken};
@@ -254,6 +255,8 @@ impl Landfall {
             workers: config.limits.workers_or_cores(),
             shutdown: config.limits.shutdown,
             group,
+            shares: self.store.is_shared() && config.source.assignment == Assignment::Group,
+            maker: self.settings.group_instance_id().map_or_else(ambient::random_id, str::to_owned),
             truncation_wait: self.truncation_wait,
             board: self.board.clone(),
             operator: self.operator.clone(),

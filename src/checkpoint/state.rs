@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use transitions::Commit;
 
 /// What this release writes. Another major is refused; fields of a newer minor are carried through.
-pub const FORMAT: Format = Format { major: 1, minor: 0 };
+pub const FORMAT: Format = Format { major: 1, minor: 1 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {
@@ -65,6 +65,12 @@ pub struct Planned {
     /// An operator's decision that this range can never be read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Resolution>,
+    /// The process that made it, where processes share the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<String>,
+    /// Its maker helps with a backlog: another process plans this partition.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub helps: bool,
     #[serde(flatten)]
     pub unknown: serde_json::Map<String, serde_json::Value>,
 }
@@ -81,8 +87,15 @@ impl Planned {
             until_epoch_at: None,
             layout: layout.into(),
             resolved: None,
+            maker: None,
+            helps: false,
             unknown: serde_json::Map::new(),
         }
+    }
+
+    /// The plan, with the word of who made it.
+    pub fn made_by(self, maker: &str, helps: bool) -> Planned {
+        Planned { maker: Some(maker.to_owned()), helps, ..self }
     }
 
     pub fn span(&self) -> Span {
@@ -107,6 +120,11 @@ impl Planned {
 pub struct Lineage {
     pub at: i64,
     pub epoch: i32,
+}
+
+/// What was known is known still; what was not may be known now.
+fn is_learned(known: Option<Lineage>, now: Option<Lineage>) -> bool {
+    known.is_none() || known == now
 }
 
 /// As it is stored: the offset only where it is not the bound.
@@ -198,15 +216,24 @@ impl Checkpoint {
     /// Whether it differs from `old` in nothing but commits, and in what was learned with them: no range was planned,
     /// and nothing was decided.
     pub fn only_commits_since(&self, old: &Checkpoint) -> bool {
-        let learned = |known: Option<Lineage>, now: Option<Lineage>| known.is_none() || known == now;
+        old.next == self.next
+            && old.accepted_cut == self.accepted_cut
+            && is_learned(old.next_lineage(), self.next_lineage())
+            && self.only_goes_on_from(old)
+    }
+
+    /// Whether it differs from `old` in nothing but commits and plans behind its end: what was planned and is not
+    /// committed stands as it was.
+    pub fn only_goes_on_from(&self, old: &Checkpoint) -> bool {
         let same = |plan: &Planned, known: &Planned| {
-            (&plan.layout, plan.resolved) == (&known.layout, known.resolved) && learned(known.lineage(), plan.lineage())
+            (&plan.layout, plan.resolved) == (&known.layout, known.resolved)
+                && is_learned(known.lineage(), plan.lineage())
         };
-        let bounds = |record: &Checkpoint| (record.genesis, record.next, record.accepted_cut);
-        bounds(old) == bounds(self)
-            && (&old.stream, &old.adopted_topic_id) == (&self.stream, &self.adopted_topic_id)
-            && learned(old.next_lineage(), self.next_lineage())
-            && self.planned.iter().all(|plan| old.open_plan(plan.span()).is_some_and(|known| same(plan, known)))
+        let stands = |plan: &Planned| old.open_plan(plan.span()).is_some_and(|known| same(plan, known));
+        (old.genesis, &old.stream, &old.adopted_topic_id) == (self.genesis, &self.stream, &self.adopted_topic_id)
+            && old.next <= self.next
+            && (self.accepted_cut == old.accepted_cut || self.accepted_cut.is_none() && self.next > old.next)
+            && self.planned.iter().all(|plan| plan.from >= old.next || stands(plan))
     }
 
     /// What is known of the last record before `next`.

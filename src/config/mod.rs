@@ -27,7 +27,7 @@ pub use error::{ConfigError, Place, Problem, ProblemKind};
 pub use lake_url::{LakeUrl, LakeUrlError};
 pub use properties::{Properties, is_secret};
 pub use settings::{
-    CheckpointSettings, Codec, Config, Format, Kafka, LakeSettings, Limits, Mode, OnGap, Parquet, Roll, Source, Start,
-    StoreKind,
+    Assignment, CheckpointSettings, Codec, Config, Format, Kafka, LakeSettings, Limits, Mode, OnGap, Parquet, Roll,
+    Source, Start, StoreKind,
 };
 pub use topics::{TopicPattern, TopicSelector, check_name as check_topic_name, is_internal};

@@ -44,6 +44,7 @@ impl Kafka {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Source {
     pub mode: Mode,
+    pub assignment: Assignment,
     pub start: Start,
     pub on_gap: OnGap,
 }
@@ -52,6 +53,16 @@ pub struct Source {
 pub enum Mode {
     #[default]
     Direct,
+}
+
+/// Which partitions a process plans, where several processes may use one lake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Assignment {
+    /// Those that Kafka's group coordinator gives to it.
+    #[default]
+    Group,
+    /// All of them, whoever else does so.
+    All,
 }
 
 /// Where a stream without a checkpoint begins.

@@ -155,7 +155,7 @@ fn an_unknown_key_names_its_place_and_the_nearest_one() {
     let text = error(&with("[source]\nwhatsoever = 1"));
     assert_eq!(
         text,
-        "landfall.toml:9:1: unknown key \"whatsoever\" in [source]; known here: \"mode\", \"start\", \"on_gap\""
+        "landfall.toml:9:1: unknown key \"whatsoever\" in [source]; known here: \"mode\", \"assignment\", \"start\", \"on_gap\""
     );
 }
 

@@ -1,6 +1,8 @@
 //! Announcing what has landed to a consumer group, for lag monitors. It is never a position.
 //!
-//! Only a client whose `group.id` is that group can ask its coordinator by the calls that are used here. The
+//! Only a client whose `group.id` is that group can ask its coordinator by the calls that are used here; where this
+//! process is a member of the group that is the member's client ([`super::membership`]), as the coordinator refuses
+//! the offsets of anybody else then. The
 //! admin API could for any group, but librdkafka aborts the process where the coordinator of such a request
 //! goes away at the wrong moment (librdkafka#3663, #4605): nothing here may go through it.
 #![allow(unsafe_code)]
@@ -70,16 +72,16 @@ impl Kafka {
             return Err(KafkaError::sort(asked, format!("{what}: {}", describe(asked))));
         }
         let Some(event) = queue.event(WAIT) else {
-            return Err(no_coordinator(&client, &what, WAIT));
+            return Err(self.no_coordinator(&client, &what, WAIT));
         };
         let refused = answered(&event).into_iter().find(|row| row.code != 0);
         match (refused, event.error()) {
-            (Some(row), _) => Err(row_error(&what, &row)),
+            (Some(row), _) => Err(self.row_error(&what, &row)),
             (None, None) => Ok(()),
             (None, Some((code::WAIT_COORD | code::TIMED_OUT, _))) => {
-                Err(no_coordinator(&client, &what, COORDINATOR_WAIT))
+                Err(self.no_coordinator(&client, &what, COORDINATOR_WAIT))
             }
-            (None, Some((code, text))) => Err(KafkaError::sort(code, format!("{what}: {text}"))),
+            (None, Some((code, text))) => Err(self.sorted(code, format!("{what}: {text}"))),
         }
     }
 
@@ -98,8 +100,8 @@ impl Kafka {
         let answer = unsafe { committed(client.raw(), list.raw(), millis(WAIT)) };
         match answer {
             0 => {}
-            code::TIMED_OUT | code::WAIT_COORD => return Err(no_coordinator(&client, &what, WAIT)),
-            code => return Err(KafkaError::sort(code, format!("{what}: {}", describe(code)))),
+            code::TIMED_OUT | code::WAIT_COORD => return Err(self.no_coordinator(&client, &what, WAIT)),
+            code => return Err(self.sorted(code, format!("{what}: {}", describe(code)))),
         }
         let found = list.rows().into_iter().map(|row| match row.code {
             0 => Ok(Announced {
@@ -108,20 +110,20 @@ impl Kafka {
                 partition: row.partition,
                 metadata: row.metadata,
             }),
-            _ => Err(row_error(&what, &row)),
+            _ => Err(self.row_error(&what, &row)),
         });
         found.collect()
     }
 
-    /// The client that speaks for the group: made when it is first asked for, and kept. It never joins the
-    /// group, so it has no part in it but the name.
+    /// The client that speaks for the group: its member where this process has joined it, else one that never joins,
+    /// made when it is first asked for, and kept.
     fn of_group(&self, group: &str) -> Result<Arc<Client>, KafkaError> {
         let mut kept = self.group_client();
-        if let Some((name, client)) = kept.as_ref()
-            && name == group
+        if let Some(voice) = kept.as_ref()
+            && voice.group == group
         {
-            client.forget_troubles();
-            return Ok(client.clone());
+            voice.client.forget_troubles();
+            return Ok(voice.client.clone());
         }
         let properties = [
             ("group.id", group.to_owned()),
@@ -131,33 +133,57 @@ impl Kafka {
         ];
         let settings = self.settings();
         let client = Client::new(settings.conf(&properties)?, settings.brokers().to_owned())?;
-        *kept = Some((group.to_owned(), client.clone()));
+        *kept = Some(Voice { group: group.to_owned(), client: client.clone(), is_member: false });
         Ok(client)
     }
+
+    fn is_member(&self) -> bool {
+        self.group_client().as_ref().is_some_and(|voice| voice.is_member)
+    }
+
+    /// While a group is being shared out anew its coordinator refuses the offsets of members: for a moment.
+    fn sorted(&self, code: i32, text: String) -> KafkaError {
+        if self.is_member() && SHARED_OUT_ANEW.contains(&code) {
+            return KafkaError::Unreachable(text);
+        }
+        KafkaError::sort(code, text)
+    }
+
+    fn row_error(&self, what: &str, row: &Row) -> KafkaError {
+        let (topic, partition) = (&row.topic, row.partition);
+        self.sorted(row.code, format!("{what}: {topic}/{partition}: {}", describe(row.code)))
+    }
+
+    /// No coordinator was found in time: why, where the client was told. That it may not use the group comes as an
+    /// error of the consumer, not as the answer of a call; a member hears it for itself.
+    fn no_coordinator(&self, client: &Arc<Client>, what: &str, waited: Duration) -> KafkaError {
+        let mut told = None;
+        if !self.is_member()
+            && let Ok(queue) = Queue::of_consumer(client)
+        {
+            while let Some(event) = queue.event(Duration::from_millis(1)) {
+                told = event.error().or(told);
+            }
+        }
+        match told {
+            Some((code, text)) if code > 0 => KafkaError::sort(code, format!("{what}: {text}")),
+            _ => client.unreachable(what, waited),
+        }
+    }
 }
+
+/// The client that speaks for a group.
+pub(super) struct Voice {
+    pub group: String,
+    pub client: Arc<Client>,
+    pub is_member: bool,
+}
+
+/// ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_MEMBER_EPOCH, STALE_MEMBER_EPOCH.
+const SHARED_OUT_ANEW: &[i32] = &[22, 25, 27, 110, 113];
 
 /// The partitions of the answer to a commit.
 fn answered(event: &Event) -> Vec<Row> {
     // SAFETY: the event is alive; the list belongs to it and is copied, and is null where it has none.
     unsafe { rows(sys::rd_kafka_event_topic_partition_list(event.raw())) }
-}
-
-/// No coordinator was found in time: why, where the client was told. That it may not use the group comes as an
-/// error of the consumer, not as the answer of a call.
-fn no_coordinator(client: &Arc<Client>, what: &str, waited: Duration) -> KafkaError {
-    let mut told = None;
-    if let Ok(queue) = Queue::of_consumer(client) {
-        while let Some(event) = queue.event(Duration::from_millis(1)) {
-            told = event.error().or(told);
-        }
-    }
-    match told {
-        Some((code, text)) if code > 0 => KafkaError::sort(code, format!("{what}: {text}")),
-        _ => client.unreachable(what, waited),
-    }
-}
-
-fn row_error(what: &str, row: &Row) -> KafkaError {
-    let (topic, partition) = (&row.topic, row.partition);
-    KafkaError::sort(row.code, format!("{what}: {topic}/{partition}: {}", describe(row.code)))
 }

@@ -13,6 +13,7 @@ mod describe;
 mod error;
 mod group;
 mod log;
+mod membership;
 mod native;
 mod offsets;
 mod partitions;
@@ -36,6 +37,7 @@ pub use columns::{Columns, Constants};
 pub use cursor::Position;
 pub use error::KafkaError;
 pub use group::Announced;
+pub use membership::{Membership, Share};
 pub use offsets::{At, OffsetAt};
 pub use reader::{Event, Fault, Notice, Reader, ReaderLimits, Slot, Start, Turn};
 pub use settings::{OWNED, Settings, SettingsError};
@@ -57,8 +59,8 @@ struct Inner {
     ids_were_seen: AtomicBool,
     /// Rounds in a row that no broker answered.
     ids_vain_rounds: AtomicUsize,
-    /// The client of the group that was last asked for, and its name.
-    group_client: Mutex<Option<(String, Arc<Client>)>>,
+    /// Of the group that was last asked for.
+    group_client: Mutex<Option<group::Voice>>,
 }
 
 impl Kafka {
@@ -105,7 +107,7 @@ impl Kafka {
         &self.inner.settings
     }
 
-    fn group_client(&self) -> MutexGuard<'_, Option<(String, Arc<Client>)>> {
+    fn group_client(&self) -> MutexGuard<'_, Option<group::Voice>> {
         self.inner.group_client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -38,6 +38,8 @@ pub(super) mod code {
     pub const AUTO_OFFSET_RESET: i32 = -140;
     pub const LOG_TRUNCATION: i32 = -139;
     pub const DESTROY_BROKER: i32 = -137;
+    pub const ASSIGN_PARTITIONS: i32 = -175;
+    pub const REVOKE_PARTITIONS: i32 = -174;
     pub const OFFSET_OUT_OF_RANGE: i32 = 1;
     pub const INVALID_MSG: i32 = 2;
     pub const UNKNOWN_TOPIC_OR_PART: i32 = 3;
@@ -187,13 +189,22 @@ unsafe impl Sync for Client {}
 
 impl Client {
     /// Starts the client's threads; does not wait for a broker.
-    pub fn new(mut conf: Conf, brokers: String) -> Result<Arc<Client>, KafkaError> {
+    pub fn new(conf: Conf, brokers: String) -> Result<Arc<Client>, KafkaError> {
+        Client::hearing(sys::RD_KAFKA_EVENT_ERROR, conf, brokers)
+    }
+
+    /// A client that is to join its group: it is told which partitions are given to it and taken from it.
+    pub fn member(conf: Conf, brokers: String) -> Result<Arc<Client>, KafkaError> {
+        Client::hearing(sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_REBALANCE, conf, brokers)
+    }
+
+    fn hearing(events: c_int, mut conf: Conf, brokers: String) -> Result<Arc<Client>, KafkaError> {
         let mut reason: [c_char; 512] = [0; 512];
         // SAFETY: `conf` is owned; on success librdkafka takes it over, and the wrapper is emptied below, so
         // that it is freed exactly once. The callback has the signature that is asked for and is static.
         let rk = unsafe {
             sys::rd_kafka_conf_set_log_cb(conf.0, Some(super::log::librdkafka_log));
-            sys::rd_kafka_conf_set_events(conf.0, sys::RD_KAFKA_EVENT_ERROR);
+            sys::rd_kafka_conf_set_events(conf.0, events);
             let consumer = sys::rd_kafka_type_t::RD_KAFKA_CONSUMER;
             sys::rd_kafka_new(consumer, conf.0, reason.as_mut_ptr(), reason.len())
         };
@@ -260,7 +271,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         // SAFETY: the last owner is gone, and queues and topics are owners, so nothing of this client is left.
-        // No group was joined, so there is none to leave.
+        // No group was joined, or it was left before: see `membership`.
         unsafe { sys::rd_kafka_destroy_flags(self.rk, sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
     }
 }
@@ -317,6 +328,12 @@ pub(super) struct Event(*mut sys::rd_kafka_event_t);
 impl Event {
     pub fn raw(&self) -> *mut sys::rd_kafka_event_t {
         self.0
+    }
+
+    /// One of librdkafka's `RD_KAFKA_EVENT_…`.
+    pub fn kind(&self) -> c_int {
+        // SAFETY: the event is alive.
+        unsafe { sys::rd_kafka_event_type(self.0) }
     }
 
     pub fn error(&self) -> Option<(i32, String)> {

@@ -23,16 +23,18 @@ pub const OWNED: &[(&str, &str)] = &[
     ("fetch.max.bytes", "limits.memory decides it"),
     ("fetch.queue.backoff.ms", "landfall sets it for speed"),
     ("fetch.wait.max.ms", "landfall sets it for speed"),
-    ("group.instance.id", "partitions are assigned by landfall, not by the group"),
-    ("group.protocol", "partitions are assigned by landfall, not by the group"),
-    ("group.remote.assignor", "partitions are assigned by landfall, not by the group"),
     ("offset.store.method", "positions live in the checkpoint store"),
     ("offset.store.path", "positions live in the checkpoint store"),
-    ("partition.assignment.strategy", "partitions are assigned by landfall, not by the group"),
+    ("group.protocol.type", "it is always consumer"),
+    ("partition.assignment.strategy", "it is always cooperative-sticky"),
     ("queued.max.messages.kbytes", "limits.memory decides it"),
     ("queued.min.messages", "limits.memory decides it"),
     ("test.mock.num.brokers", "each client would start brokers of its own"),
 ];
+
+/// What only a member of a consumer group has, see [`super::membership`].
+const MEMBERS: &[&str] =
+    &["group.instance.id", "group.protocol", "group.remote.assignor", "session.timeout.ms", "heartbeat.interval.ms"];
 
 /// Why the properties cannot be used. Names the key and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +66,8 @@ impl SettingsError {
 pub struct Settings {
     properties: BTreeMap<String, String>,
     group_id: Option<String>,
+    /// Those of [`MEMBERS`].
+    membership: BTreeMap<String, String>,
     isolation: Isolation,
 }
 
@@ -88,7 +92,27 @@ impl Settings {
             _ => Isolation::ReadCommitted,
         };
         let group_id = properties.remove("group.id").filter(|id| !id.is_empty());
-        Ok(Settings { properties, group_id, isolation })
+        let membership: BTreeMap<String, String> = MEMBERS
+            .iter()
+            .filter_map(|key| properties.remove_entry(*key))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        refuse_what_the_broker_decides(&membership)?;
+        Ok(Settings { properties, group_id, membership, isolation })
+    }
+
+    /// The name under which this process is a member of its group across restarts, where one is given.
+    pub fn group_instance_id(&self) -> Option<&str> {
+        self.membership.get("group.instance.id").map(String::as_str)
+    }
+
+    /// Whether the group is led by the broker (KIP-848) and not by one of its members.
+    pub(super) fn is_led_by_the_broker(&self) -> bool {
+        self.membership.get("group.protocol").is_some_and(|protocol| protocol == "consumer")
+    }
+
+    pub(super) fn membership(&self) -> impl Iterator<Item = (&str, String)> {
+        self.membership.iter().map(|(key, value)| (key.as_str(), value.clone()))
     }
 
     /// The group to announce to, where one is given.
@@ -149,9 +173,27 @@ impl fmt::Debug for Settings {
         });
         f.debug_map()
             .entries(shown)
+            .entries(&self.membership)
             .entry(&"group.id", &self.group_id)
             .entry(&"isolation.level", &self.isolation.as_str())
             .finish()
+    }
+}
+
+/// librdkafka would refuse these only when the member is made.
+fn refuse_what_the_broker_decides(membership: &BTreeMap<String, String>) -> Result<(), SettingsError> {
+    if membership.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
+        return Ok(());
+    }
+    let theirs = ["session.timeout.ms", "heartbeat.interval.ms"];
+    match theirs.iter().find(|key| membership.contains_key(**key)) {
+        Some(key) => Err(SettingsError::Invalid {
+            key: (*key).into(),
+            reason: format!(
+                "with group.protocol = \"consumer\" it is the broker's: remove it, and set consumer.{key} of the group there"
+            ),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -238,6 +280,24 @@ mod tests {
         assert!(!settings.gives("group.id"));
         assert_eq!(settings.isolation(), Isolation::ReadCommitted);
         assert_eq!(with("isolation.level", "read_uncommitted").unwrap().isolation(), Isolation::ReadUncommitted);
+    }
+
+    #[test]
+    fn what_only_a_member_has_is_kept_apart() {
+        let settings = with("group.instance.id", "landfall-0").unwrap();
+        assert_eq!(settings.group_instance_id(), Some("landfall-0"));
+        assert!(!settings.gives("group.instance.id"));
+        assert_eq!(with("group.instance.id", "").unwrap().group_instance_id(), None);
+        assert!(with("group.protocol", "consumer").unwrap().is_led_by_the_broker());
+        assert!(!with("session.timeout.ms", "7000").unwrap().gives("session.timeout.ms"));
+        let both = properties(&[
+            ("bootstrap.servers", "b:9092"),
+            ("group.protocol", "consumer"),
+            ("session.timeout.ms", "7000"),
+        ]);
+        let error = Settings::new(both).unwrap_err();
+        assert_eq!(error.key(), "session.timeout.ms");
+        assert!(error.to_string().contains("remove it"), "{error}");
     }
 
     #[test]

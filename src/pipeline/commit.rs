@@ -24,7 +24,7 @@ impl StreamTask {
     }
 
     /// The record as it stands now.
-    async fn found(&self) -> Result<Checkpoint, Trouble> {
+    pub(super) async fn found(&self) -> Result<Checkpoint, Trouble> {
         let found = self.works.store.load(&self.stream).await.map_err(|error| self.trouble(error))?;
         found.ok_or_else(|| {
             Trouble::stop(
@@ -45,12 +45,16 @@ impl StreamTask {
         }
     }
 
-    fn adopt(&mut self, new: Checkpoint) {
+    pub(super) fn adopt(&mut self, new: Checkpoint) {
         if new.next != self.checkpoint.next {
             self.moved = Some(Instant::now());
         }
-        self.checkpoint = new;
-        self.company.look(&self.checkpoint);
+        let old = std::mem::replace(&mut self.checkpoint, new);
+        self.company.look(&self.checkpoint, &old);
+        // Others commit, too; and what they landed is announced by who plans the stream.
+        if self.checkpoint.committed() != old.committed() && !self.is_helping() {
+            drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
+        }
         self.works.board.checkpoint(&self.checkpoint);
     }
 
@@ -60,26 +64,26 @@ impl StreamTask {
         let span = batch.span;
         if !self.checkpoint.planned.iter().any(|planned| planned.span() == span) {
             // Behind `next` it is of a plan that has been committed meanwhile: what it read stands already.
-            if self.works.is_draining() || span.from < self.checkpoint.next {
+            let is_void = self.is_draining() || span.from < self.checkpoint.next;
+            let layout = self.works.sink.layout();
+            if is_void || self.plan(span, batch.lineage, layout.digest()).await? == Planning::Overtaken {
                 self.unlanded.fetch_sub(1, Ordering::AcqRel);
                 return Ok(());
             }
-            let layout = self.works.sink.layout();
-            self.plan(span, batch.lineage, layout.digest()).await?;
         } else if let Some(lineage) = batch.lineage {
             self.lineages.insert(span.until, lineage);
         }
         self.start_landing(span, batch.sealed, batch.held).await
     }
 
-    pub(super) async fn plan(&mut self, span: Span, end: Option<Lineage>, layout: String) -> Result<(), Trouble> {
+    pub(super) async fn plan(&mut self, span: Span, end: Option<Lineage>, layout: String) -> Result<Planning, Trouble> {
         land::fail_here("pipeline.before_plan")?;
         self.gather()?;
-        let planned = Planned::new(span, layout).ends_with(end);
-        self.company.plans(span);
+        let planned = Planned::new(span, layout).ends_with(end).made_by(&self.works.maker, self.is_helping());
         // What has landed meanwhile is committed in the same swap.
-        self.advance(Some(planned)).await?;
-        land::fail_here("pipeline.after_plan")
+        let planning = self.advance(Some(planned)).await?;
+        land::fail_here("pipeline.after_plan")?;
+        Ok(planning)
     }
 
     pub(super) async fn plan_of(&self, planned: &Planned) -> Result<Plan, Trouble> {
@@ -139,15 +143,18 @@ impl StreamTask {
 
     /// Step four, with the gaps of what stands; then step five.
     pub(super) async fn commit(&mut self) -> Result<(), Trouble> {
-        if self.uncommitted.is_empty() { Ok(()) } else { self.advance(None).await }
+        if !self.uncommitted.is_empty() {
+            self.advance(None).await?;
+        }
+        Ok(())
     }
 
     /// One swap that commits everything that has landed, and makes the next plan if there is one.
-    async fn advance(&mut self, planned: Option<Planned>) -> Result<(), Trouble> {
+    async fn advance(&mut self, planned: Option<Planned>) -> Result<Planning, Trouble> {
         if !self.uncommitted.is_empty() {
             land::fail_here("pipeline.before_commit")?;
         }
-        let mut anew = false;
+        let mut planning = Planning::Made;
         loop {
             // Another process may have committed some of it.
             let commits: Vec<Commit> = self
@@ -156,7 +163,7 @@ impl StreamTask {
                 .filter(|landed| self.checkpoint.open_plan(landed.span).is_some())
                 .map(|landed| Commit { span: landed.span, gaps: landed.gaps.clone() })
                 .collect();
-            let plans = if anew { Vec::new() } else { planned.iter().cloned().collect() };
+            let plans: Vec<Planned> = planned.iter().filter(|_| planning == Planning::Made).cloned().collect();
             if commits.is_empty() && plans.is_empty() {
                 break;
             }
@@ -169,8 +176,9 @@ impl StreamTask {
             };
             match self.attempt(|old, nonce| learned(old).advance(&commits, plans.clone(), nonce)).await? {
                 Attempt::Won => break,
-                // What was read ahead of its plan is of no use any more; what has landed has landed.
-                Attempt::Overtaken { plans } => anew |= plans,
+                Attempt::Overtaken { plans: false } => {}
+                // What has landed has landed.
+                Attempt::Overtaken { plans: true } => planning = Planning::Overtaken,
             }
         }
         for landed in std::mem::take(&mut self.uncommitted) {
@@ -178,7 +186,7 @@ impl StreamTask {
             self.lineages.remove(&landed.span.until);
             self.committed(&landed);
         }
-        if anew { Err(Trouble::Anew) } else { Ok(()) }
+        Ok(planning)
     }
 
     fn committed(&mut self, landed: &Landed) {
@@ -191,11 +199,10 @@ impl StreamTask {
         );
         self.learned.observe(landed.span, landed.bytes);
         self.works.board.landed(landed);
-        drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
     }
 
     /// One change of the checkpoint. Where another process was faster and only committed, it is made again from
-    /// what stands; where it planned, what was read ahead is of no use any more: the stream begins anew.
+    /// what stands; where it planned, the stream begins anew.
     pub(super) async fn swap(
         &mut self,
         change: impl Fn(&Checkpoint, String) -> Result<Checkpoint, Refusal>,
@@ -239,15 +246,27 @@ impl StreamTask {
         }
         tracing::debug!("{}: another process was faster: version {}", self.stream, found.version);
         let plans = !found.only_commits_since(&self.checkpoint);
+        let goes_on = found.only_goes_on_from(&self.checkpoint);
         self.adopt(found);
         if plans {
+            // What was read ahead of its plan is of no use any more.
+            self.stop_reading_ahead();
             // Another process may have written down that the log was cut: what was heard of it must not come back.
             self.lineages.clear();
             // Two processes that plan in step would take turns in losing.
             tokio::time::sleep(ambient::jitter(TURN)).await;
         }
-        Ok(Attempt::Overtaken { plans })
+        // Where more was done than to plan behind what stood, what is under way may have another meaning now.
+        if goes_on { Ok(Attempt::Overtaken { plans }) } else { Err(Trouble::Anew) }
     }
+}
+
+/// What became of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Planning {
+    Made,
+    /// Another process planned these offsets.
+    Overtaken,
 }
 
 /// Between two attempts against a process that plans at the same time.

@@ -1,52 +1,104 @@
 //! Other processes that land the same stream: which open plans are theirs, and for how long they are left alone.
 //!
-//! Any process may execute any plan, since equal plans have equal names. But one that was made a moment ago is
-//! probably being landed by its maker, who may hold rows that Kafka has dropped meanwhile.
+//! Any process may execute any plan, since equal plans have equal names. But one whose maker has shown itself a moment
+//! ago is probably being landed by it, and it may hold rows that Kafka has dropped meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use landfall_sink::Span;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Planned};
 
-/// How long a plan of another process is its maker's alone.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a plan of another process is its maker's alone, since the maker was last seen at this stream.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// What this process knows of the open plans of a stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Company {
-    own: BTreeSet<Span>,
-    /// Since when plans of others have been seen; `None` where they stood when this process began, so that nobody
+    me: String,
+    others: BTreeMap<Span, Other>,
+    /// When another process was last seen to plan or to commit.
+    seen: Option<Instant>,
+    /// How far the others' plans reach at a time: the length of their batches.
+    stride: Option<i64>,
+}
+
+/// An open plan of another process.
+#[derive(Debug)]
+struct Other {
+    maker: Option<String>,
+    /// When its maker was last seen; `None` where it stood when this process came to plan the stream, so that nobody
     /// waits for the dead.
-    others: BTreeMap<Span, Option<Instant>>,
+    seen: Option<Instant>,
 }
 
 impl Company {
-    pub fn new(found: &Checkpoint) -> Company {
-        let others = found.planned.iter().map(|plan| (plan.span(), None)).collect();
-        Company { own: BTreeSet::new(), others }
-    }
-
-    /// This process is about to make a plan.
-    pub fn plans(&mut self, span: Span) {
-        self.own.insert(span);
-    }
-
-    /// What is planned now.
-    pub fn look(&mut self, found: &Checkpoint) {
-        let open: BTreeSet<Span> = found.planned.iter().map(|plan| plan.span()).collect();
-        self.own.retain(|span| open.contains(span) || span.from >= found.next);
-        self.others.retain(|span, _| open.contains(span));
-        for span in open.difference(&self.own) {
-            self.others.entry(*span).or_insert_with(|| Some(Instant::now()));
+    /// `found` is what stands when this process comes to the stream: who planned it before has given it up, or is
+    /// gone. Who only helped may be at work still.
+    pub fn new(me: &str, found: &Checkpoint) -> Company {
+        let mut company = Company { me: me.to_owned(), others: BTreeMap::new(), seen: None, stride: None };
+        for plan in found.planned.iter().filter(|plan| !company.is_own(plan)).collect::<Vec<_>>() {
+            let seen = plan.helps.then(Instant::now);
+            company.others.insert(plan.span(), Other { maker: plan.maker.clone(), seen });
         }
+        company.measure(found);
+        company
+    }
+
+    pub fn is_own(&self, plan: &Planned) -> bool {
+        plan.maker.as_ref() == Some(&self.me)
+    }
+
+    /// How many open plans this process has made.
+    pub fn own_plans(&self, found: &Checkpoint) -> usize {
+        found.planned.iter().filter(|plan| self.is_own(plan)).count()
+    }
+
+    /// What is planned now, and was `before`.
+    pub fn look(&mut self, found: &Checkpoint, before: &Checkpoint) {
+        let now = Instant::now();
+        let open: BTreeSet<Span> = found.planned.iter().map(Planned::span).collect();
+        let fresh = found.planned.iter().filter(|plan| !self.is_own(plan) && !self.others.contains_key(&plan.span()));
+        let fresh: Vec<(Span, Option<String>)> = fresh.map(|plan| (plan.span(), plan.maker.clone())).collect();
+        let done: Vec<Span> = self.others.keys().filter(|span| !open.contains(span)).copied().collect();
+        let done: Vec<Option<String>> =
+            done.iter().filter_map(|span| self.others.remove(span)).map(|other| other.maker).collect();
+        for maker in fresh.iter().map(|(_, maker)| maker).chain(&done) {
+            self.others.values_mut().filter(|other| other.maker == *maker).for_each(|other| other.seen = Some(now));
+        }
+        if !fresh.is_empty() {
+            self.seen = Some(now);
+        }
+        for (span, maker) in fresh {
+            self.others.insert(span, Other { maker, seen: Some(now) });
+        }
+        if found.next > before.next && found.planned.iter().all(|plan| !self.is_own(plan)) {
+            let moved = found.next - before.next;
+            self.stride = Some(self.stride.map_or(moved, |stride| stride.min(moved)));
+        }
+        self.measure(found);
+    }
+
+    fn measure(&mut self, found: &Checkpoint) {
+        let lengths = found.planned.iter().filter(|plan| !self.is_own(plan)).map(|plan| plan.span().len());
+        self.stride = lengths.max().or(self.stride);
     }
 
     /// Whether a plan is left to its maker for now.
     pub fn is_young(&self, span: Span) -> bool {
-        let seen = self.others.get(&span).filter(|_| !self.own.contains(&span)).copied().flatten();
+        let seen = self.others.get(&span).and_then(|other| other.seen);
         seen.is_some_and(|seen| seen.elapsed() < GRACE)
+    }
+
+    /// Whether another process plans this stream, too: what is read here ahead of its plan would be read in vain.
+    pub fn is_accompanied(&self) -> bool {
+        self.seen.is_some_and(|seen| seen.elapsed() < GRACE)
+    }
+
+    /// How many offsets the batches of the others have, as far as they were seen.
+    pub fn stride(&self) -> Option<i64> {
+        self.stride.filter(|stride| *stride > 0)
     }
 }
 
@@ -55,27 +107,51 @@ mod tests {
     use landfall_sink::Stream;
 
     use super::*;
-    use crate::checkpoint::Planned;
+
+    fn born() -> Checkpoint {
+        let stream = Stream { cluster: "c".into(), topic: "t".into(), topic_id: None, partition: 0 };
+        Checkpoint::birth(stream, 0, "n").unwrap()
+    }
+
+    fn plan(record: &Checkpoint, until: i64, maker: &str, helps: bool) -> Checkpoint {
+        record.plan(Planned::new(Span::new(record.next, until), "l").made_by(maker, helps), "n").unwrap()
+    }
 
     #[test]
-    fn only_plans_that_another_has_just_made_are_left_alone() {
-        let stream = Stream { cluster: "c".into(), topic: "t".into(), topic_id: None, partition: 0 };
-        let born = Checkpoint::birth(stream, 0, "n").unwrap();
-        let plan = |record: &Checkpoint, until| record.plan(Planned::new(Span::new(record.next, until), "l"), "n");
-        let found = plan(&born, 10).unwrap();
-        let mut company = Company::new(&found);
-        assert!(!company.is_young(Span::new(0, 10)), "it stood at the start");
-        company.plans(Span::new(10, 20));
-        let own = plan(&found, 20).unwrap();
-        company.look(&own);
-        assert!(!company.is_young(Span::new(10, 20)));
-        let others = plan(&own, 30).unwrap();
-        company.look(&others);
-        assert!(company.is_young(Span::new(20, 30)));
-        let seen = Some(Instant::now().checked_sub(GRACE).unwrap());
-        company.others.insert(Span::new(20, 30), seen);
-        assert!(!company.is_young(Span::new(20, 30)), "its maker had its time");
-        company.look(&others.commit(Span::new(0, 10), &[], "n").unwrap());
-        assert!(!company.others.contains_key(&Span::new(0, 10)));
+    fn plans_of_who_planned_before_are_taken_over_at_once_and_those_of_helpers_are_not() {
+        let found = plan(&plan(&born(), 10, "before", false), 20, "helper", true);
+        let company = Company::new("me", &found);
+        assert!(!company.is_young(Span::new(0, 10)) && company.is_young(Span::new(10, 20)));
+        assert!(!company.is_accompanied(), "nobody was seen to plan");
+    }
+
+    #[test]
+    fn only_plans_whose_maker_was_just_seen_are_left_alone() {
+        let own = plan(&born(), 10, "me", false);
+        let mut company = Company::new("me", &born());
+        company.look(&own, &born());
+        assert!(!company.is_young(Span::new(0, 10)) && !company.is_accompanied());
+        let two = plan(&plan(&own, 20, "a", false), 30, "a", false);
+        company.look(&two, &own);
+        assert!(company.is_young(Span::new(10, 20)) && company.is_accompanied());
+        let long_ago = Instant::now().checked_sub(GRACE).unwrap();
+        company.others.values_mut().for_each(|other| other.seen = Some(long_ago));
+        assert!(!company.is_young(Span::new(10, 20)), "its maker had its time");
+        let after = two.commit(Span::new(10, 20), &[], "n").unwrap();
+        company.look(&after, &two);
+        assert!(company.is_young(Span::new(20, 30)), "its maker lives");
+        assert!(!company.others.contains_key(&Span::new(10, 20)));
+    }
+
+    #[test]
+    fn the_length_of_the_others_batches_is_seen_in_their_plans_or_between_two_looks() {
+        let mut company = Company::new("me", &born());
+        assert_eq!(company.stride(), None);
+        let planned = plan(&born(), 40, "a", false);
+        let committed = planned.commit(Span::new(0, 40), &[], "n").unwrap();
+        company.look(&committed, &born());
+        assert_eq!(company.stride(), Some(40));
+        company.look(&plan(&committed, 100, "a", false), &committed);
+        assert_eq!(company.stride(), Some(60));
     }
 }

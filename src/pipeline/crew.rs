@@ -101,10 +101,15 @@ impl Crew {
 
     /// Workers with nothing to do, hired or not.
     pub fn idle(&self, isolation: Isolation) -> usize {
+        self.idle_for(isolation, QUIET)
+    }
+
+    /// Workers that have had nothing to do for so long.
+    pub fn idle_for(&self, isolation: Isolation, quiet: Duration) -> usize {
         let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         let hired: Vec<&Seat> = seats.iter().filter(|seat| seat.isolation == isolation).collect();
-        let quiet = hired.iter().filter(|seat| seat.pulse.is_idle(QUIET)).count();
-        quiet + self.budget.workers().saturating_sub(hired.len())
+        let free = hired.iter().filter(|seat| seat.readings.is_empty() || seat.pulse.is_idle(quiet)).count();
+        free + self.budget.workers().saturating_sub(hired.len())
     }
 
     /// Ends every worker; what they have not sealed is thrown away.

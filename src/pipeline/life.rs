@@ -31,8 +31,13 @@ impl StreamTask {
             match ended {
                 Ok(outcome) => return outcome,
                 Err(Trouble::Anew) => {}
+                Err(Trouble::Again(why) | Trouble::Stop { why, .. }) if self.is_helping() => {
+                    // Its owner meets it, too, and is the one to say so.
+                    tracing::debug!("{}: helps no more: {why}", self.stream);
+                    return Outcome::Done;
+                }
                 Err(Trouble::Again(why)) => {
-                    if self.works.is_draining() {
+                    if self.is_draining() {
                         return Outcome::Drained;
                     }
                     if self.target.is_some() && self.stuck.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
@@ -110,7 +115,7 @@ impl StreamTask {
         }
         let stopped_at = self.checkpoint.version;
         loop {
-            if self.works.is_draining() {
+            if self.is_draining() {
                 return Some(outcome);
             }
             tokio::select! {

@@ -10,6 +10,7 @@ mod company;
 mod crew;
 mod draft;
 mod faults;
+mod helping;
 mod identity;
 mod judge;
 mod land;
@@ -24,7 +25,7 @@ mod works;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use landfall_sink::{Landed, Resolution, Span, Stream};
@@ -112,6 +113,8 @@ pub struct StreamTask {
     truncated_since: Option<Instant>,
     /// When this session began.
     began: Instant,
+    /// When a helper last looked at what the owner does.
+    watched: Instant,
     /// Since when `--once` makes no progress.
     stuck: Option<Instant>,
     faults: Faults,
@@ -132,17 +135,18 @@ impl StreamTask {
         works: Arc<Works>,
         checkpoint: Checkpoint,
         target: Option<i64>,
+        phase: watch::Receiver<Phase>,
         nudges: mpsc::UnboundedReceiver<Nudge>,
     ) -> StreamTask {
         let (said, heard) = mpsc::unbounded_channel();
         works.board.checkpoint(&checkpoint);
         StreamTask {
-            phase: works.phase.clone(),
-            works,
+            phase,
             stream: checkpoint.stream.clone(),
             target,
             is_fresh: true,
-            company: Company::new(&checkpoint),
+            company: Company::new(&works.maker, &checkpoint),
+            works,
             checkpoint,
             nudges,
             readings: BTreeMap::new(),
@@ -159,6 +163,7 @@ impl StreamTask {
             moved: Some(Instant::now()),
             truncated_since: None,
             began: Instant::now(),
+            watched: Instant::now(),
             stuck: None,
             faults: Faults::default(),
             stopped_for: None,
@@ -179,8 +184,11 @@ impl StreamTask {
                 self.same_topic().await?;
             }
             self.heed_ends().await?;
-            if self.works.is_draining() {
+            if self.is_draining() {
                 self.stop_reading_ahead();
+            }
+            if self.is_helping() {
+                self.watch_the_owner().await?;
             }
             self.resume_plans().await?;
             self.share_backlog().await?;
@@ -205,10 +213,21 @@ impl StreamTask {
         self.works.identity.verify(&self.stream, self.checkpoint.adopted_topic_id.as_deref()).await
     }
 
+    pub(super) fn is_draining(&self) -> bool {
+        *self.phase.borrow() == Phase::Draining
+    }
+
+    pub(super) fn is_helping(&self) -> bool {
+        *self.phase.borrow() == Phase::Helping
+    }
+
     fn is_over(&self) -> Option<Outcome> {
         let idle = self.landing.is_empty() && self.heard.is_empty();
-        if self.works.is_draining() {
+        if self.is_draining() {
             return (idle && self.readings.is_empty()).then_some(Outcome::Drained);
+        }
+        if self.is_helping() {
+            return (idle && self.has_helped()).then_some(Outcome::Done);
         }
         let there = self.target.is_some_and(|target| self.checkpoint.next >= target);
         // A log that ends below `next` may have lost records: that is judged before anything is called done.
@@ -227,7 +246,10 @@ impl StreamTask {
     /// A worker has something to say.
     async fn hear(&mut self, report: Report) -> Result<(), Trouble> {
         let Some(under) = self.readings.get(&report.id) else {
-            // Of a session that has ended: its batch is void.
+            // Of a reading that was given up: its batch is void.
+            if matches!(report.what, Told::Batch(_)) {
+                self.unlanded.fetch_sub(1, Ordering::AcqRel);
+            }
             return Ok(());
         };
         let worker = under.worker;

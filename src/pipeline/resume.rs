@@ -6,6 +6,7 @@ use std::time::Instant;
 use landfall_lake::fault;
 use landfall_sink::{Facts, Head, Plan, SinkError, Span};
 
+use super::commit::Planning;
 use super::judge::{self, Verdict};
 use super::reading::{ReadFault, Reading, Steer};
 use super::works::OnGap;
@@ -23,7 +24,7 @@ impl StreamTask {
         }
         for planned in self.checkpoint.planned.clone() {
             let span = planned.span();
-            if self.is_under_way(span) || self.works.is_draining() || self.is_left_to_its_maker(&planned) {
+            if self.is_under_way(span) || self.is_draining() || self.is_left_to_its_maker(&planned) {
                 continue;
             }
             let plan = self.plan_of(&planned).await?;
@@ -70,7 +71,11 @@ impl StreamTask {
         let there = self.target.is_some_and(|target| next >= target);
         let reads_on = self.readings.values().any(|under| under.plan.is_none());
         let is_full = self.unlanded.load(Ordering::Acquire) >= self.most_open_plans();
-        if there || reads_on || is_full || self.works.is_draining() || !self.heard.is_empty() {
+        if there || reads_on || is_full || !self.heard.is_empty() || self.is_draining() || self.is_helping() {
+            return Ok(());
+        }
+        // Beside another planner a backlog is landed by pieces: what is read ahead of its plan would be read in vain.
+        if self.company.is_accompanied() && self.is_backlogged() {
             return Ok(());
         }
         let below = |(ends, _): (judge::Ends, Instant)| ends.end < next;
@@ -97,7 +102,11 @@ impl StreamTask {
             self.stream.range(gap)
         );
         let layout = self.works.sink.layout().digest();
-        self.plan(gap, None, layout).await
+        match self.plan(gap, None, layout).await? {
+            Planning::Made => Ok(()),
+            // Looked at again from what the other planned.
+            Planning::Overtaken => Err(Trouble::Anew),
+        }
     }
 
     async fn land_gap(&mut self, plan: &Plan, gaps: Vec<Span>) -> Result<(), Trouble> {
@@ -142,8 +151,11 @@ impl StreamTask {
         Ok(true)
     }
 
-    /// A decision is carried out at once, whoever wrote it down.
+    /// A decision is carried out at once, whoever wrote it down. Who helps carries out its own plans alone.
     fn is_left_to_its_maker(&self, planned: &Planned) -> bool {
+        if self.is_helping() && !self.company.is_own(planned) {
+            return true;
+        }
         self.works.store.is_shared() && planned.resolved.is_none() && self.company.is_young(planned.span())
     }
 
@@ -223,6 +235,9 @@ impl StreamTask {
     pub(super) async fn heed_ends(&mut self) -> Result<(), Trouble> {
         let Some((ends, asked)) = self.works.ends_of(&self.stream) else { return Ok(()) };
         self.log_start = self.log_start.max(ends.start);
+        if self.is_helping() {
+            return Ok(());
+        }
         let expected = self.checkpoint.next;
         if self.moved.is_some_and(|moved| asked <= moved) {
             // An answer from before `next` got there proves nothing.

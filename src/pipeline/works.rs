@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use landfall_sink::{Layout, Sink, Stream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::crew::Crew;
 use super::identity::Identity;
@@ -26,10 +26,13 @@ pub enum OnGap {
     Record,
 }
 
-/// How a process goes.
+/// What this process does with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Plans it, on and on.
     Running,
+    /// Another process plans it: this one takes pieces of its backlog.
+    Helping,
     /// No new plan; batches under way are finished.
     Draining,
 }
@@ -44,7 +47,8 @@ pub struct Works {
     pub roll: Roll,
     pub on_gap: OnGap,
     pub board: Arc<Board>,
-    pub phase: watch::Receiver<Phase>,
+    /// This process, as its plans name it.
+    pub maker: String,
     /// How long a log may end below what was read before that is called a truncation.
     pub truncation_wait: Duration,
     /// What the broker last said of each partition, and when it was asked.
@@ -68,6 +72,13 @@ impl Works {
         self.board.ends(stream, ends.end);
     }
 
+    /// Another process lands it.
+    pub fn forget(&self, stream: &Stream) {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+        self.board.forget(stream);
+    }
+
     /// There is a sign that the stream's topic is not the one that was planned.
     pub fn doubt(&self, stream: &Stream) {
         self.doubts.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone());
@@ -87,9 +98,5 @@ impl Works {
         let layout = self.origin.layout(digest).await?;
         self.layouts.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), layout.clone());
         Ok(layout)
-    }
-
-    pub fn is_draining(&self) -> bool {
-        *self.phase.borrow() == Phase::Draining
     }
 }

@@ -71,6 +71,8 @@ pub struct Totals {
 #[derive(Debug, Default)]
 pub struct Board {
     streams: Mutex<BTreeMap<Stream, StreamStatus>>,
+    /// What was landed of streams that other processes land now.
+    past: Mutex<Totals>,
     /// Since when no broker answers, and what was said of it.
     away: Mutex<Option<(Instant, String)>>,
 }
@@ -99,6 +101,15 @@ impl Board {
 
     pub fn ends(&self, stream: &Stream, end: i64) {
         self.row(stream, |row| row.end = Some(end));
+    }
+
+    /// Another process lands it.
+    pub fn forget(&self, stream: &Stream) {
+        let Some(row) = self.lock().remove(stream) else { return };
+        let mut past = self.past();
+        past.records += row.records;
+        past.bytes += row.bytes;
+        past.files += row.files;
     }
 
     /// The stream goes on: what held it up is over.
@@ -149,7 +160,7 @@ impl Board {
 
     pub fn totals(&self) -> Totals {
         let rows = self.lock();
-        let mut totals = Totals { streams: rows.len(), ..Totals::default() };
+        let mut totals = Totals { streams: rows.len(), ..*self.past() };
         for row in rows.values() {
             totals.stopped += usize::from(matches!(row.activity, Activity::Stopped { .. }));
             totals.records += row.records;
@@ -182,6 +193,10 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Stream, StreamStatus>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn past(&self) -> MutexGuard<'_, Totals> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn away(&self) -> MutexGuard<'_, Option<(Instant, String)>> {

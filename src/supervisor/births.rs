@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 use landfall_lake::fault;
 use landfall_sink::{Isolation, Stream};
 
-use super::{ASK, Mode, PATIENCE, Run, RunError};
+use super::{ASK, Known, Mode, PATIENCE, Run, RunError};
 use crate::ambient;
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
@@ -61,6 +61,7 @@ impl Run {
         self.note_patterns(cluster, &found).await?;
         let (mut fresh, mut later) = (Vec::new(), None);
         let (mut there, mut unclear) = (BTreeSet::new(), BTreeSet::new());
+        self.there.clear();
         for topic in found {
             match &topic.problem {
                 Some(KafkaError::Missing(_)) => {
@@ -81,17 +82,18 @@ impl Run {
             }
             self.missing.remove(&topic.name);
             there.insert(topic.name.clone());
-            if self.would_hide(&topic.name) {
+            if self.would_hide(&topic.name) || self.refused.contains_key(&topic.name) {
                 continue;
             }
-            let all_known = (0..topic.partitions).all(|p| self.known.contains_key(&(topic.name.clone(), p)));
-            if !all_known && !self.refused.contains_key(&topic.name) {
+            self.there.insert(topic.name.clone(), topic.partitions);
+            if !self.wanted(&topic.name, topic.partitions).is_empty() {
                 fresh.push(topic);
             }
         }
+        self.subscribe(&there);
         self.doubt(|stream| !there.contains(&stream.topic) && !unclear.contains(&stream.topic));
         // Also of those that are known: one that was made again has offsets that mean other records.
-        let known = self.known.values().map(|stream| &stream.topic).filter(|topic| there.contains(*topic));
+        let known = self.known.values().map(|known| &known.stream.topic).filter(|topic| there.contains(*topic));
         let names: BTreeSet<&String> = fresh.iter().map(|topic| &topic.name).chain(known).collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
         if names.is_empty() {
@@ -106,7 +108,7 @@ impl Run {
         self.doubt(is_another);
         let mut started = Vec::new();
         for topic in fresh {
-            if self.known.values().any(|stream| stream.topic == topic.name && is_another(stream)) {
+            if self.known.values().any(|known| known.stream.topic == topic.name && is_another(&known.stream)) {
                 // The streams compare for themselves. What is not started yet must not be forgotten by `--once`.
                 if self.mode == Mode::Once && ids.get(&topic.name) == Some(&TopicId::Missing) {
                     let why = format!("topic {} is not known to every broker", topic.name);
@@ -130,13 +132,16 @@ impl Run {
                 Err(error) => drop(later.get_or_insert(error)),
             }
         }
-        super::report::found(&started);
+        if self.sharing.is_none() {
+            super::report::found(&started);
+        }
         later.map_or(Ok(()), Err)
     }
 
     /// These streams compare their topic with the one that is there.
     fn doubt(&self, is_doubtful: impl Fn(&Stream) -> bool) {
-        self.known.values().filter(|stream| is_doubtful(stream)).for_each(|stream| self.works.doubt(stream));
+        let streams = self.known.values().map(|known| &known.stream);
+        streams.filter(|stream| is_doubtful(stream)).for_each(|stream| self.works.doubt(stream));
     }
 
     /// A topic whose files would stand where landfall keeps its own. A name in the configuration is refused
@@ -172,7 +177,7 @@ impl Run {
 
     /// Waited for; with `--once` it is an error, after the others have landed.
     fn missing(&mut self, topic: &TopicMeta) {
-        let known = self.known.values().any(|stream| stream.topic == topic.name);
+        let known = self.known.values().any(|known| known.stream.topic == topic.name);
         // One that was there before stops its streams, which say so.
         if self.missing.insert(topic.name.clone()) && self.mode == Mode::Forever && !known {
             tracing::warn!("topic {} does not exist; waiting until it is created", topic.name);
@@ -212,8 +217,9 @@ impl Run {
             TopicId::Failed(error) => return Err(error.into()),
         };
         let Identity { topic_id, adopted } = self.plant.origin.identify(cluster, &topic.name, shown.as_deref()).await?;
-        let streams: Vec<Stream> = (0..topic.partitions)
-            .filter(|partition| !self.known.contains_key(&(topic.name.clone(), *partition)))
+        let streams: Vec<Stream> = self
+            .wanted(&topic.name, topic.partitions)
+            .into_iter()
             .map(|partition| Stream {
                 cluster: cluster.to_owned(),
                 topic: topic.name.clone(),
@@ -222,7 +228,7 @@ impl Run {
             })
             .collect();
         let asked = self.ask_ends(&streams).await?;
-        let genesis = self.genesis(cluster, topic, topic_id.as_deref(), &asked).await?;
+        let genesis = self.genesis(cluster, topic, topic_id.as_deref()).await?;
         // Those whose leader does not answer are left for the next round.
         let mut silent = None;
         let (mut ready, mut ends) = (Vec::new(), Vec::new());
@@ -250,7 +256,8 @@ impl Run {
                 }
                 Err(error) if error.is_transient() => drop(later.get_or_insert(RunError::from(error))),
                 Err(error) => {
-                    self.known.insert((stream.topic.clone(), stream.partition), stream.clone());
+                    let known = Known { stream: stream.clone(), phase: None };
+                    self.known.insert((stream.topic.clone(), stream.partition), known);
                     self.refuse(stream.clone(), error.to_string(), &way_out(&error));
                 }
             }
@@ -304,13 +311,7 @@ impl Run {
     }
 
     /// The first offsets of a topic: frozen when it is first seen, whatever `source.start` says later.
-    async fn genesis(
-        &self,
-        cluster: &str,
-        topic: &TopicMeta,
-        topic_id: Option<&str>,
-        ends: &[Result<(Ends, Instant), KafkaError>],
-    ) -> Result<Genesis, RunError> {
+    async fn genesis(&self, cluster: &str, topic: &TopicMeta, topic_id: Option<&str>) -> Result<Genesis, RunError> {
         let origin = &self.plant.origin;
         let id = topic_id.unwrap_or("-");
         if let Some(genesis) = origin.genesis(cluster, &topic.name, id).await? {
@@ -324,7 +325,7 @@ impl Run {
         };
         let isolation = self.plant.sink.layout().isolation;
         let first = resolve_start(&self.works.kafka, &topic.name, topic.partitions, &start, isolation).await?;
-        refuse_beyond_the_end(&topic.name, &start, ends)?;
+        refuse_beyond_the_end(&self.works.kafka, &topic.name, &start, isolation).await?;
         Ok(origin
             .freeze_genesis(Genesis::new(cluster, &topic.name, topic_id.map(str::to_owned), first, start_text(&start)))
             .await?)
@@ -337,18 +338,25 @@ impl Run {
 }
 
 /// An offset that is not there yet is a mistake, which must not be frozen.
-fn refuse_beyond_the_end(
+async fn refuse_beyond_the_end(
+    kafka: &Kafka,
     topic: &str,
     start: &Start,
-    ends: &[Result<(Ends, Instant), KafkaError>],
+    isolation: Isolation,
 ) -> Result<(), RunError> {
     let Start::Offsets(topics) = start else { return Ok(()) };
-    for (partition, offset) in topics.get(topic).into_iter().flatten() {
-        // No stream of the topic is known yet, so there is one answer for each partition.
-        let Some(asked) = usize::try_from(*partition).ok().and_then(|at| ends.get(at)) else { continue };
-        let end = asked.as_ref().map_err(|error| RunError::Kafka(error.clone()))?.0.end;
-        if *offset > end {
-            return Err(RunError::StartBeyondEnd { topic: topic.into(), partition: *partition, offset: *offset, end });
+    let given: Vec<(i32, i64)> = topics.get(topic).into_iter().flatten().map(|(at, offset)| (*at, *offset)).collect();
+    let asks: Vec<(String, i32, At)> = given.iter().map(|(at, _)| (topic.to_owned(), *at, At::End)).collect();
+    let ends = blocking(kafka, move |kafka| kafka.list_offsets(&asks, isolation, ASK)).await?;
+    for ((partition, offset), end) in given.into_iter().zip(ends) {
+        let end = match end {
+            Ok(end) => end.offset,
+            // It may be created later.
+            Err(KafkaError::Missing(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if offset > end {
+            return Err(RunError::StartBeyondEnd { topic: topic.into(), partition, offset, end });
         }
     }
     Ok(())

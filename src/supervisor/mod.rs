@@ -6,6 +6,7 @@ mod births;
 mod ends;
 mod operator;
 mod report;
+mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -26,6 +27,7 @@ use crate::status::{Activity, Board};
 
 pub use births::resolve_start;
 pub use operator::{Desk, Operator};
+use sharing::{Key, Sharing};
 
 /// How often new topics and partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(5);
@@ -51,6 +53,10 @@ pub struct Plant {
     pub shutdown: Duration,
     /// The consumer group that committed offsets are announced to.
     pub group: String,
+    /// Whether that group says which partitions are planned here.
+    pub shares: bool,
+    /// This process, as its plans name it.
+    pub maker: String,
     pub truncation_wait: Duration,
     pub board: Arc<Board>,
     pub operator: Operator,
@@ -141,7 +147,11 @@ struct Run {
     mode: Mode,
     tasks: JoinSet<(Stream, Outcome)>,
     /// Partitions that have a task or had one in this run.
-    known: HashMap<(String, i32), Stream>,
+    known: HashMap<Key, Known>,
+    /// The topics that were found, and how many partitions they have.
+    there: BTreeMap<String, i32>,
+    /// Where the partitions are shared with other processes.
+    sharing: Option<Sharing>,
     /// Topics whose streams cannot be started, and why it was said.
     refused: BTreeMap<String, String>,
     missing: BTreeSet<String>,
@@ -152,9 +162,15 @@ struct Run {
     unfinished: usize,
 }
 
+/// A stream of this run.
+struct Known {
+    stream: Stream,
+    /// How its task is told what to do; `None` where it could not be started.
+    phase: Option<watch::Sender<Phase>>,
+}
+
 /// Lands until `stop` is ready, or, with [`Mode::Once`], until every stream is where it was to get.
 pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-    let (phase, phases) = watch::channel(Phase::Running);
     let (fatal, mut fatals) = mpsc::unbounded_channel();
     let (announce, announcements) = mpsc::unbounded_channel();
     tokio::pin!(stop);
@@ -162,7 +178,7 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
         cluster = births::cluster_id(&plant.kafka, mode) => cluster?,
         () = &mut stop => return interrupted(mode, 0),
     };
-    let mut run = Run::new(plant, mode, phases, announce, fatal).await?;
+    let mut run = Run::new(plant, mode, announce, fatal).await?;
     let announcer = tokio::spawn(announce::announcer(run.plant.kafka.clone(), run.group(), announcements));
     let asker = tokio::spawn(ends::keep_asking(run.works.clone()));
     let board = run.plant.board.clone();
@@ -175,9 +191,9 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
     };
     asker.abort();
     teller.abort();
-    phase.send_replace(Phase::Draining);
     run.drain().await;
     run.works.crew.dismiss();
+    let sharing = run.sharing.take();
     let stopped = std::mem::take(&mut run.stopped);
     let missing: Vec<String> = std::mem::take(&mut run.missing).into_iter().collect();
     let unfinished = run.unfinished;
@@ -187,6 +203,8 @@ pub async fn run(plant: Plant, mode: Mode, stop: impl Future<Output = ()>) -> Re
     report::ends(&board);
     // The announcer ends with the last stream; it is best effort, so it is not waited for long.
     drop(tokio::time::timeout(Duration::from_secs(3), announcer).await);
+    // What is left in the group is taken over when nothing is under way here any more.
+    drop(tokio::task::spawn_blocking(move || drop(sharing)).await);
     if let Some(why) = fatal {
         return Err(RunError::Fatal(why));
     }
@@ -209,7 +227,6 @@ impl Run {
     async fn new(
         plant: Plant,
         mode: Mode,
-        phase: watch::Receiver<Phase>,
         announce: mpsc::UnboundedSender<(Stream, i64)>,
         fatal: mpsc::UnboundedSender<String>,
     ) -> Result<Run, RunError> {
@@ -226,7 +243,7 @@ impl Run {
             roll: plant.roll.clone(),
             on_gap: plant.on_gap,
             board: plant.board.clone(),
-            phase,
+            maker: plant.maker.clone(),
             truncation_wait: plant.truncation_wait,
             ends: Mutex::default(),
             doubts: Mutex::default(),
@@ -234,10 +251,14 @@ impl Run {
             announce,
             fatal,
         };
+        // `--once` has a target of its own, and is over before a group has come to rest.
+        let sharing = if mode == Mode::Forever { sharing::join(&plant)? } else { None };
         Ok(Run {
             works: Arc::new(works),
             plant,
             mode,
+            there: BTreeMap::new(),
+            sharing,
             tasks: JoinSet::new(),
             known: HashMap::new(),
             refused: BTreeMap::new(),
@@ -269,6 +290,7 @@ impl Run {
                     _ => {}
                 }
             }
+            self.heed_share()?;
             let error = match self.discover(cluster).await {
                 Ok(()) if self.mode == Mode::Once => break None,
                 Ok(()) => {
@@ -291,13 +313,8 @@ impl Run {
                     told = text;
                 }
             }
-            let next = tokio::time::sleep(DISCOVERY);
-            tokio::pin!(next);
-            loop {
-                tokio::select! {
-                    () = &mut next => break,
-                    Some(ended) = self.tasks.join_next() => self.ended(ended),
-                }
+            if !self.look_for_work().await {
+                self.rest().await;
             }
         };
         // Also where some could not be started: the others land first.
@@ -312,16 +329,45 @@ impl Run {
         }
     }
 
+    /// Until it is time to look again for topics, or for what the group has given.
+    async fn rest(&mut self) {
+        let next = tokio::time::sleep(DISCOVERY);
+        tokio::pin!(next);
+        loop {
+            let changed = async {
+                match &mut self.sharing {
+                    Some(sharing) => sharing.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = &mut next => return,
+                () = changed => return,
+                Some(ended) = self.tasks.join_next() => if self.ended(ended) { return },
+            }
+        }
+    }
+
     fn start(&mut self, checkpoint: crate::checkpoint::Checkpoint, target: Option<i64>) {
         let stream = checkpoint.stream.clone();
+        // What the group has taken back meanwhile ends with its first look at the phase.
+        let phase = self.phase(&stream.topic, stream.partition).unwrap_or(Phase::Draining);
+        let (phase, phases) = watch::channel(phase);
         let (nudges, inbox) = mpsc::unbounded_channel::<Nudge>();
         self.plant.operator.introduce(&stream, nudges);
-        self.known.insert((stream.topic.clone(), stream.partition), stream.clone());
-        let task = StreamTask::new(self.works.clone(), checkpoint, target, inbox);
+        let known = Known { stream: stream.clone(), phase: Some(phase) };
+        self.known.insert((stream.topic.clone(), stream.partition), known);
+        let task = StreamTask::new(self.works.clone(), checkpoint, target, phases, inbox);
         self.tasks.spawn(async move { (stream, task.run().await) });
     }
 
-    fn ended(&mut self, ended: Result<(Stream, Outcome), tokio::task::JoinError>) {
+    /// Returns whether the stream is to be started again at once.
+    fn ended(&mut self, ended: Result<(Stream, Outcome), tokio::task::JoinError>) -> bool {
+        if let Ok((stream, _)) = &ended
+            && self.sharing.is_some()
+        {
+            return self.released(stream);
+        }
         match ended {
             Ok((stream, Outcome::Stopped { why, way_out })) => self.stopped.push((stream, why, way_out)),
             Ok((stream, Outcome::Done)) => drop(self.works.board.activity(&stream, Activity::Done)),
@@ -332,16 +378,22 @@ impl Run {
                 drop(self.works.fatal.send(format!("a stream's task failed: {error}; nothing is lost: start again")));
             }
         }
+        false
     }
 
     /// No new plan any more; batches under way are finished if that takes no longer than `limits.shutdown`.
     async fn drain(&mut self) {
+        for phase in self.known.values().filter_map(|known| known.phase.as_ref()) {
+            phase.send_replace(Phase::Draining);
+        }
         let deadline = tokio::time::sleep(self.plant.shutdown);
         tokio::pin!(deadline);
         loop {
             tokio::select! {
                 ended = self.tasks.join_next() => match ended {
-                    Some(ended) => self.ended(ended),
+                    Some(ended) => {
+                        self.ended(ended);
+                    }
                     None => return,
                 },
                 () = &mut deadline => {

@@ -10,6 +10,7 @@ mod rig;
 
 mod brokers;
 mod checker_itself;
+mod churn;
 mod commands;
 mod crash;
 mod disks;
@@ -23,8 +24,10 @@ mod rebuild;
 mod restart;
 mod rig_itself;
 mod sabotage;
+mod sharing;
 mod style;
 mod together;
 mod topics;
 mod transactions;
 mod truncation;
+mod zombies;

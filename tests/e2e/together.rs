@@ -1,5 +1,5 @@
-//! Several processes on one lake that keeps its own checkpoints, on a local disk and in a bucket: all of them land the
-//! same topics, are killed, frozen and started again, and nothing is lost or repeated.
+//! Several processes on one lake that keeps its own checkpoints, on a local disk and in a bucket: each of them lands
+//! every partition, whoever else does so, is killed, frozen and started again, and nothing is lost or repeated.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,16 +10,11 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 use crate::rig::liar::Rates;
-use crate::rig::{Landfall, Liar, S3Server, Scene, Settings, all, fresh, wait_until};
+use crate::rig::{Landfall, Liar, S3Server, Scene, Settings, all, wait_until};
 
 /// An installation of its own on the same lake.
 fn beside(scene: &Scene) -> Landfall {
-    let dir = scene.dir().join(fresh("beside"));
-    std::fs::create_dir_all(&dir).expect("a directory");
-    if scene.bucket.is_none() {
-        std::os::unix::fs::symlink(scene.landfall.lake(), dir.join("lake")).expect("the same lake");
-    }
-    Landfall::new(&dir, &shared(scene))
+    scene.beside(&shared(scene))
 }
 
 /// As [`Scene::new`], with the lake in a bucket of a real S3 server.
@@ -29,7 +24,7 @@ fn in_bucket(stem: &str, partitions: i32) -> Scene {
 }
 
 fn shared(scene: &Scene) -> Settings {
-    scene.settings().store("lake")
+    scene.settings().store("lake").assignment("all")
 }
 
 fn seed() -> u64 {

@@ -221,6 +221,11 @@ fn properties(address: &Address, all: &[Address], log: &Path, settings: &[(&str,
         ("share.coordinator.state.topic.replication.factor", replicas),
         ("min.insync.replicas", in_sync.into()),
         ("group.initial.rebalance.delay.ms", "0".into()),
+        // Sessions of a test's length, also where the broker leads the group.
+        ("group.consumer.min.session.timeout.ms", "6000".into()),
+        ("group.consumer.session.timeout.ms", "6000".into()),
+        ("group.consumer.min.heartbeat.interval.ms", "1000".into()),
+        ("group.consumer.heartbeat.interval.ms", "1000".into()),
         ("broker.session.timeout.ms", "3000".into()),
         ("broker.heartbeat.interval.ms", "500".into()),
         // Retention and compaction in a test's time; and, as the records of the tests are old, retention

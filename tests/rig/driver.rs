@@ -25,6 +25,8 @@ pub struct Settings {
     pub path: &'static str,
     /// Of the checkpoints: `sled` or `lake`.
     pub store: &'static str,
+    /// Which partitions a process plans: `group` or `all`.
+    pub assignment: &'static str,
     /// Further lines of `[kafka.properties]`.
     pub properties: Vec<(String, String)>,
     /// A lake elsewhere than on the local disk.
@@ -57,6 +59,7 @@ impl Settings {
             group: None,
             path: "{topic}/{partition}",
             store: "sled",
+            assignment: "group",
             properties: Vec::new(),
             bucket: None,
             lake_lines: String::new(),
@@ -83,6 +86,11 @@ impl Settings {
         self
     }
 
+    pub fn assignment(mut self, which: &'static str) -> Settings {
+        self.assignment = which;
+        self
+    }
+
     pub fn property(mut self, name: &str, value: &str) -> Settings {
         self.properties.push((name.into(), value.into()));
         self
@@ -103,7 +111,7 @@ impl Settings {
     fn toml(&self, lake: &Path, state: &Path) -> String {
         let (url, options) = self.place(lake);
         let Settings { on_gap, start, max_age, max_size, max_records, workers, memory, .. } = self;
-        let Settings { path, store, lake_lines, .. } = self;
+        let Settings { path, store, assignment, lake_lines, .. } = self;
         let topics = self.topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
         let group = self.group.iter().map(|group| ("group.id".to_owned(), group.clone()));
         let further = self.properties.iter().cloned().chain(group);
@@ -111,7 +119,7 @@ impl Settings {
         format!(
             "[kafka]\ntopics = [{topics}]\n\n[kafka.properties]\n\"bootstrap.servers\" = {:?}\n\
              \"reconnect.backoff.max.ms\" = \"500\"\n{properties}\n\
-             [source]\nmode = \"direct\"\nstart = {start}\non_gap = {on_gap:?}\n\n\
+             [source]\nmode = \"direct\"\nassignment = {assignment:?}\nstart = {start}\non_gap = {on_gap:?}\n\n\
              [checkpoint]\nstore = {store:?}\npath = {:?}\n\n\
              [lake]\nurl = {url:?}\nformat = \"parquet\"\npath = {path:?}\n{lake_lines}\n\
              [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n\n\

@@ -87,6 +87,16 @@ impl Scene {
         }
     }
 
+    /// Another installation on the same lake.
+    pub fn beside(&self, settings: &Settings) -> Landfall {
+        let dir = self.dir.join(fresh("beside"));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        if self.bucket.is_none() {
+            std::os::unix::fs::symlink(self.landfall.lake(), dir.join("lake")).expect("the same lake");
+        }
+        Landfall::new(&dir, settings)
+    }
+
     pub fn producer(&self) -> Producer {
         Producer::new(&self.bootstrap, &self.journal)
     }

@@ -29,11 +29,27 @@ fn as_json(record: &Checkpoint) -> serde_json::Value {
 #[test]
 fn the_bytes_of_this_format_never_change() {
     let expected = concat!(
+        r#"{"crc32c":"fe7f1c0c","checkpoint":{"format":{"major":1,"minor":1},"version":4,"nonce":"n3","#,
+        r#""cluster":"c","topic":"orders","topic_id":"T","partition":3,"genesis":5,"next":12,"#,
+        r#""planned":[{"from":8,"until":9,"layout":"d2"},"#,
+        r#"{"from":9,"until":12,"layout":"d2","maker":"m","helps":true}],"gaps":[[6,7]]}}"#
+    );
+    let record = record().plan(Planned::new(Span::new(9, 12), "d2").made_by("m", true), "n3").unwrap();
+    assert_eq!(String::from_utf8(record.to_bytes().unwrap()).unwrap(), expected);
+}
+
+/// As the first release wrote it.
+#[test]
+fn a_record_of_minor_0_is_read_and_raised_with_its_next_change() {
+    let old = concat!(
         r#"{"crc32c":"2b93b4f2","checkpoint":{"format":{"major":1,"minor":0},"version":3,"nonce":"n2","#,
         r#""cluster":"c","topic":"orders","topic_id":"T","partition":3,"genesis":5,"next":9,"#,
         r#""planned":[{"from":8,"until":9,"layout":"d2"}],"gaps":[[6,7]]}}"#
     );
-    assert_eq!(String::from_utf8(record().to_bytes().unwrap()).unwrap(), expected);
+    let read = Checkpoint::from_bytes(old.as_bytes()).unwrap();
+    assert_eq!((read.format.minor, &read.planned[0].maker, read.planned[0].helps), (0, &None, false));
+    assert_eq!(String::from_utf8(read.to_bytes().unwrap()).unwrap(), old);
+    assert_eq!(read.commit(Span::new(8, 9), &[], "n3").unwrap().format, FORMAT);
 }
 
 #[test]

@@ -306,3 +306,24 @@ fn commits_and_what_is_learned_with_them_decide_nothing() {
     }
     assert!(!old.only_commits_since(&last), "a plan that was committed is open");
 }
+
+#[test]
+fn commits_and_plans_behind_the_end_leave_alone_what_was_planned() {
+    let born = Checkpoint::birth(stream(), 0, "n").unwrap();
+    let old = born.plan_many(vec![planned(0, 10), planned(10, 20)], "n").unwrap();
+    let behind = old.plan(planned(20, 30), "n").unwrap();
+    let both = behind.commit(Span::new(0, 10), &[], "n").unwrap().commit(Span::new(20, 30), &[], "n").unwrap();
+    assert!([&old, &behind, &both].iter().all(|now| now.only_goes_on_from(&old)));
+    assert!(!both.only_commits_since(&old) && !old.only_goes_on_from(&both));
+    let cut = both.resolve(Span::new(5, 10), Resolution::Truncated, "layout", "n").unwrap();
+    for other in [
+        both.resolve(Span::new(10, 20), Resolution::Gap, "layout", "n").unwrap(),
+        // Also where a plan has taken the mark of the cut away again: it is in the lineage of what is planned.
+        Checkpoint { accepted_cut: None, ..cut.clone() },
+        cut,
+    ] {
+        let mut known = old.clone();
+        (known.planned[1].from_epoch, known.planned[1].from_epoch_at) = (Some(3), None);
+        assert!(!other.only_goes_on_from(&known), "{other:?}");
+    }
+}

@@ -136,12 +136,12 @@ impl Checkpoint {
         self
     }
 
-    /// The same content, one version on. It keeps the minor format that brought the unknown fields; a release
-    /// whose own minor is higher raises it here.
+    /// The same content, one version on. It keeps the minor format that brought unknown fields.
     fn successor(&self, nonce: impl Into<String>) -> Checkpoint {
         let mut new = self.clone();
         new.version += 1; // `check` keeps it below the largest
         new.nonce = nonce.into();
+        new.format.minor = new.format.minor.max(FORMAT.minor);
         new
     }
 

@@ -1,7 +1,7 @@
 //! The settings of what is read and remembered.
 
 use super::super::read;
-use super::super::settings::{Mode, OnGap, Start, StoreKind};
+use super::super::settings::{Assignment, Mode, OnGap, Start, StoreKind};
 use super::super::value::Wrong;
 use super::{Key, Need, OPTIONAL, later, quoted, table};
 
@@ -19,7 +19,7 @@ pub(super) static KAFKA: &[Key] = &[
     Key {
         path: "kafka.properties",
         takes: "table",
-        about: "Handed to librdkafka under its own names. `bootstrap.servers` is needed. `group.id` is the group that committed offsets are announced to, for lag monitors; without it the group is `landfall-<lake id>`. Never name a group that another application uses: its offsets would be overwritten. Names that the protocol owns, such as `enable.auto.commit`, are refused.",
+        about: "Handed to librdkafka under its own names. `bootstrap.servers` is needed. `group.id` is the group that shares the partitions out and that committed offsets are announced to, for lag monitors; without it the group is `landfall-<lake id>`. Never name a group that another application uses: its offsets would be overwritten. Where several processes share a lake, give each a `group.instance.id` of its own that a restart keeps, such as `landfall-${HOSTNAME}`; `session.timeout.ms` is 10000 by default; `group.protocol = \"consumer\"` lets the broker lead the group (KIP-848). Names that the protocol owns, such as `enable.auto.commit`, are refused.",
         example: r#"{ "bootstrap.servers" = "localhost:9092" }"#,
         need: Need::Required,
         open: true,
@@ -39,6 +39,21 @@ pub(super) static SOURCE: &[Key] = &[
         },
         show: |config| match config.source.mode {
             Mode::Direct => quoted("direct"),
+        },
+        ..OPTIONAL
+    },
+    Key {
+        path: "source.assignment",
+        takes: r#"`"group"` or `"all"`"#,
+        about: "Which partitions a process plans, with `checkpoint.store = \"lake\"`. `group`: those that Kafka's group coordinator gives to it, so that any number of processes share the work. `all`: every partition, whoever else does so; nothing is lost or repeated, but work is done twice. One process has all of them either way. `run --once` always takes `all`.",
+        example: r#""group""#,
+        apply: |config, found| {
+            let known = [("group", Assignment::Group), ("all", Assignment::All)];
+            read::word(found, &known, &[]).map(|assignment| config.source.assignment = assignment)
+        },
+        show: |config| match config.source.assignment {
+            Assignment::Group => quoted("group"),
+            Assignment::All => quoted("all"),
         },
         ..OPTIONAL
     },

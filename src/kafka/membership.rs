@@ -1,0 +1,279 @@
+//! This process as a member of a consumer group: the group says whose turn it is to plan, and nothing else.
+//!
+//! One thread serves a client that never reads. Partitions are given to it at a number, since a stored offset would
+//! be looked for, and are paused before anything is fetched; a member that does not take what it is given holds up
+//! everybody's rebalance. Positions are never taken from the group: they are the checkpoint's.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+
+use super::group::Voice;
+use super::native::{Client, Event, Queue, c_string, code, describe, take_error, text};
+use super::partitions::{Partitions, rows};
+use super::{Kafka, KafkaError};
+
+/// Long enough for a pause of the machine, short enough that the partitions of a lost one do not wait. A false
+/// expiry does no harm: whoever plans, the checkpoint decides.
+const SESSION: &str = "10000";
+const TURN: Duration = Duration::from_millis(100);
+/// How long leaving the group may take; who does not get away in time is missed at the end of the session.
+const LEAVING: Duration = Duration::from_secs(3);
+
+/// What the group has given to this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Share {
+    /// By topic and partition.
+    pub partitions: BTreeSet<(String, i32)>,
+    /// Whether the group has given anything, be it nothing.
+    pub is_member: bool,
+    /// Why the group cannot be used, as long as it is so.
+    pub trouble: Option<KafkaError>,
+}
+
+/// A place in a group. Dropping it leaves the group, unless it is kept under a `group.instance.id` for the next start.
+pub struct Membership {
+    orders: Option<Sender<Vec<String>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Membership {
+    /// The topics that this process could land.
+    pub fn subscribe(&self, topics: Vec<String>) {
+        if let Some(orders) = &self.orders {
+            drop(orders.send(topics));
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Kafka {
+    /// Joins the group as soon as there are topics to subscribe to. `tell` hears of every change.
+    pub fn join(&self, group: &str, tell: impl Fn(Share) + Send + 'static) -> Result<Membership, KafkaError> {
+        let settings = self.settings();
+        let mut properties = vec![("group.id", group.to_owned()), ("max.poll.interval.ms", "300000".to_owned())];
+        if !settings.is_led_by_the_broker() {
+            properties.push(("partition.assignment.strategy", "cooperative-sticky".to_owned()));
+            properties.push(("session.timeout.ms", SESSION.to_owned()));
+        }
+        properties.extend(settings.membership());
+        let client = Client::member(settings.conf(&properties)?, settings.brokers().to_owned())?;
+        let queue = Queue::of_consumer(&client)?;
+        let (orders, inbox) = channel();
+        *self.group_client() = Some(Voice { group: group.to_owned(), client: client.clone(), is_member: true });
+        let kafka = self.clone();
+        let mut member = Member {
+            queue,
+            client,
+            orders: inbox,
+            share: Share::default(),
+            told: Share::default(),
+            tell: Box::new(tell),
+        };
+        let thread = std::thread::Builder::new().name("group-member".into()).spawn(move || {
+            member.serve();
+            *kafka.group_client() = None;
+        });
+        let thread = thread.map_err(|error| KafkaError::Other(format!("no thread for the group: {error}")))?;
+        Ok(Membership { orders: Some(orders), thread: Some(thread) })
+    }
+}
+
+struct Member {
+    // The queue holds the client, which goes last.
+    queue: Queue,
+    client: Arc<Client>,
+    orders: Receiver<Vec<String>>,
+    share: Share,
+    told: Share,
+    tell: Box<dyn Fn(Share) + Send>,
+}
+
+impl Member {
+    /// Until nobody gives orders any more.
+    fn serve(&mut self) {
+        loop {
+            match self.orders.try_recv() {
+                Ok(topics) => self.subscribe(&topics),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => break,
+            }
+            if let Some(event) = self.queue.event(TURN) {
+                self.hear(&event);
+            }
+            if self.share != self.told {
+                self.told = self.share.clone();
+                (self.tell)(self.share.clone());
+            }
+        }
+        self.leave();
+    }
+
+    fn subscribe(&mut self, topics: &[String]) {
+        let mut list = Partitions::with_capacity(topics.len());
+        for topic in topics {
+            match c_string(topic) {
+                Ok(topic) => list.add(&topic, ANY_PARTITION, i64::from(sys::RD_KAFKA_OFFSET_INVALID), None),
+                Err(error) => return self.share.trouble = Some(error),
+            }
+        }
+        // SAFETY: client and list are alive during the call, which copies the list.
+        let answer = unsafe { subscribe(self.client.raw(), list.raw()) };
+        if answer != 0 {
+            let text = format!("subscribing to {} topic(s): {}", topics.len(), describe(answer));
+            self.share.trouble = Some(KafkaError::sort(answer, text));
+        }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        match (event.kind(), event.error()) {
+            (sys::RD_KAFKA_EVENT_REBALANCE, Some((code, text))) => self.rebalance(event, code, &text),
+            (sys::RD_KAFKA_EVENT_ERROR, Some((code::FATAL, _))) => self.share.trouble = Some(self.fatal()),
+            // What librdkafka mends by itself, topics that are not there any more among it, is no trouble of the group.
+            (sys::RD_KAFKA_EVENT_ERROR, Some((code, text))) => match KafkaError::sort(code, text) {
+                error if error.is_permanent() => self.share.trouble = Some(error),
+                error => tracing::debug!("the group: {error}"),
+            },
+            _ => {}
+        }
+    }
+
+    fn rebalance(&mut self, event: &Event, code: i32, text: &str) {
+        // SAFETY: the event is alive, and the list belongs to it.
+        let list = unsafe { sys::rd_kafka_event_topic_partition_list(event.raw()) };
+        if list.is_null() {
+            return;
+        }
+        // SAFETY: the list is alive.
+        let changed = unsafe { rows(list) }.into_iter().map(|row| (row.topic, row.partition));
+        match code {
+            code::ASSIGN_PARTITIONS => {
+                self.share.partitions.extend(changed);
+                self.share.trouble = None;
+                self.share.is_member = true;
+                self.take(list);
+            }
+            code::REVOKE_PARTITIONS => {
+                for partition in changed {
+                    self.share.partitions.remove(&partition);
+                }
+                self.give_up(list);
+            }
+            _ => {
+                tracing::debug!("the group is shared out anew: {text}");
+                self.share.partitions.clear();
+                // SAFETY: the client is alive; null gives everything up.
+                let answer = unsafe { assign(self.client.raw(), std::ptr::null()) };
+                self.refused(answer, "giving up all partitions");
+            }
+        }
+    }
+
+    /// Takes what it is given, and never reads it.
+    fn take(&mut self, list: *mut sys::rd_kafka_topic_partition_list_t) {
+        // SAFETY: client and list are alive; `cnt` rows are there. A number is set, because a stored offset would be
+        // looked for and `auto.offset.reset` is "error". The error object is owned here.
+        let (taken, paused) = unsafe {
+            for at in 0..(*list).cnt as usize {
+                (*(*list).elems.add(at)).offset = 0;
+            }
+            let rk = self.client.raw();
+            if !self.is_cooperative() {
+                (assign(rk, list), pause(rk, list))
+            } else {
+                let taken = take_error(sys::rd_kafka_incremental_assign(rk, list));
+                (taken.map_or(0, |(code, _)| code), pause(rk, list))
+            }
+        };
+        self.refused(taken, "taking partitions");
+        self.refused(paused, "pausing partitions");
+    }
+
+    fn give_up(&mut self, list: *mut sys::rd_kafka_topic_partition_list_t) {
+        // SAFETY: client and list are alive; the error object is owned here; null gives everything up.
+        let given_up = unsafe {
+            let rk = self.client.raw();
+            if !self.is_cooperative() {
+                assign(rk, std::ptr::null())
+            } else {
+                take_error(sys::rd_kafka_incremental_unassign(rk, list)).map_or(0, |(code, _)| code)
+            }
+        };
+        self.refused(given_up, "giving up partitions");
+    }
+
+    fn is_cooperative(&self) -> bool {
+        // SAFETY: the client is alive; the string is static or null.
+        unsafe { text(sys::rd_kafka_rebalance_protocol(self.client.raw())) == "COOPERATIVE" }
+    }
+
+    fn refused(&mut self, code: i32, what: &str) {
+        match code {
+            0 => {}
+            code::FATAL => self.share.trouble = Some(self.fatal()),
+            code => tracing::warn!("the group: {what}: {}", describe(code)),
+        }
+    }
+
+    /// Why the client can never work again.
+    fn fatal(&self) -> KafkaError {
+        let mut reason: [c_char; 512] = [0; 512];
+        // SAFETY: the client is alive, the buffer's size is told, and it ends with zero.
+        let (code, told) = unsafe {
+            let code = fatal_error(self.client.raw(), reason.as_mut_ptr(), reason.len());
+            (code, CStr::from_ptr(reason.as_ptr()).to_string_lossy().into_owned())
+        };
+        match code {
+            FENCED_INSTANCE_ID | UNRELEASED_INSTANCE_ID => KafkaError::Config(format!(
+                "another process has joined the group under the same group.instance.id: each needs its own ({told})"
+            )),
+            code => KafkaError::Fatal(format!("the group: {told} ({})", describe(code))),
+        }
+    }
+
+    /// Gives everything back, so that the others need not wait for the end of the session.
+    fn leave(&mut self) {
+        // SAFETY: client and queue are alive; the error object is owned here.
+        let refused = unsafe { take_error(sys::rd_kafka_consumer_close_queue(self.client.raw(), self.queue.raw())) };
+        if refused.is_some() {
+            return;
+        }
+        let began = Instant::now();
+        // SAFETY: the client is alive.
+        while unsafe { sys::rd_kafka_consumer_closed(self.client.raw()) } == 0 && began.elapsed() < LEAVING {
+            if let Some(event) = self.queue.event(TURN) {
+                self.hear(&event);
+            }
+        }
+    }
+}
+
+/// Librdkafka's `RD_KAFKA_PARTITION_UA`.
+const ANY_PARTITION: i32 = -1;
+const FENCED_INSTANCE_ID: i32 = 82;
+const UNRELEASED_INSTANCE_ID: i32 = 111;
+
+// The same functions as in the binding, but with the error code as the number that it is (see `native::code`).
+unsafe extern "C" {
+    #[link_name = "rd_kafka_subscribe"]
+    fn subscribe(rk: *mut sys::rd_kafka_t, topics: *const sys::rd_kafka_topic_partition_list_t) -> c_int;
+    #[link_name = "rd_kafka_assign"]
+    fn assign(rk: *mut sys::rd_kafka_t, partitions: *const sys::rd_kafka_topic_partition_list_t) -> c_int;
+    #[link_name = "rd_kafka_pause_partitions"]
+    fn pause(rk: *mut sys::rd_kafka_t, partitions: *mut sys::rd_kafka_topic_partition_list_t) -> c_int;
+    #[link_name = "rd_kafka_fatal_error"]
+    fn fatal_error(rk: *mut sys::rd_kafka_t, reason: *mut c_char, size: usize) -> c_int;
+}
