@@ -28,3 +28,4 @@ mod together;
 mod topics;
 mod transactions;
 mod truncation;
+mod upgrade;
