@@ -16,6 +16,7 @@ mod disks;
 mod embedded;
 mod examples;
 mod gaps;
+mod lost;
 mod memory;
 mod object_store;
 mod processes;
