@@ -154,6 +154,44 @@ fn plans_of_both(mut scene: Scene) {
     assert_eq!(scene.finish(&shared(&scene)).rows, 1200);
 }
 
+/// The records of a former owner are taken as they are, with what this release does not know in them; and names of both
+/// layouts are found where there is no record any more.
+#[test]
+fn a_rebuild_carries_what_another_release_wrote() {
+    let mut scene = Scene::new("upgrade-rebuilt", 2);
+    let (ours, theirs) = (scene.landfall.clone(), next_minor(&scene));
+    ours.configure(&shared(&scene).max_records(30));
+    scene.fill(150);
+    assert!(ours.at("pipeline.before_land", 4, "kill").once().killed());
+    scene.fill_from(150, 150);
+    assert!(theirs.at("pipeline.before_land", 6, "kill").once().killed());
+    let newest = |scene: &Scene| -> Vec<Value> {
+        let of_all = versions(&scene.landfall).into_values();
+        of_all.map(|versions| versions.into_values().next_back().expect("a version")).collect()
+    };
+    let before = newest(&scene);
+    let open = |record: &Value| record["planned"].as_array().expect("plans").len();
+    assert!(before.iter().map(open).sum::<usize>() > 0, "{before:?}");
+
+    ours.command(&["rebuild", "--take-over", "--yes", "landfall.toml"]).expect_code(0);
+    let after = newest(&scene);
+    for record in &before {
+        let same = |other: &&Value| other["partition"] == record["partition"] && other["nonce"] != record["nonce"];
+        let rebuilt = after.iter().find(same).expect("the stream under its new owner");
+        for field in ["format", "genesis", "next", "planned", "gaps", FIELD] {
+            assert_eq!(rebuilt[field], record[field], "{field} of {rebuilt}\nbefore: {record}");
+        }
+    }
+    ours.once().expect_code(0);
+    scene.look().assert_clean("with the records of the former owner");
+
+    // And from the names of both.
+    std::fs::remove_dir_all(scene.landfall.lake().join("_landfall/checkpoints")).expect("the checkpoints");
+    ours.command(&["rebuild", "--take-over", "--yes", "landfall.toml"]).expect_code(0);
+    scene.fill_from(300, 50);
+    assert_eq!(scene.finish(&shared(&scene)).rows, 700);
+}
+
 #[test]
 fn two_releases_alternate_and_run_together_under_kills() {
     upgraded_under_kills(Scene::new("rolling", 3), if all() { 60 } else { 8 });
