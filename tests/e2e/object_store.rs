@@ -54,6 +54,12 @@ fn files_too_large_to_be_gathered_wait_on_the_disk_without_a_name() {
     let mut scene = scene("bucket-large", 1);
     scene.fill(20_000);
     let settings = Settings { memory: "24MiB", ..scene.settings() };
+    scene.landfall.configure(&settings);
+    for action in ["kill", "fail"] {
+        let ended = scene.landfall.at("lake.before_stage", 1, action).once();
+        assert!(ended.killed() || action == "fail", "{:?} {}", ended.status, ended.stderr);
+        scene.look().assert_sound("before a file goes to the disk");
+    }
     assert_eq!(scene.finish(&settings).rows, 20_000);
     let spool = scene.landfall.state().join("spool");
     assert_eq!(std::fs::read_dir(&spool).expect("it was used").count(), 0, "{}", spool.display());
