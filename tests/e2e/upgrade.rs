@@ -194,12 +194,12 @@ fn a_rebuild_carries_what_another_release_wrote() {
 
 #[test]
 fn two_releases_alternate_and_run_together_under_kills() {
-    upgraded_under_kills(Scene::new("rolling", 3), if all() { 60 } else { 8 });
+    upgraded_under_kills(Scene::new("rolling", 3), if all() { 60 } else { 4 });
 }
 
 #[test]
 fn two_releases_alternate_and_run_together_under_kills_in_a_bucket() {
-    upgraded_under_kills(in_bucket("rolling-bucket", 3), if all() { 60 } else { 6 });
+    upgraded_under_kills(in_bucket("rolling-bucket", 3), if all() { 60 } else { 4 });
 }
 
 fn upgraded_under_kills(mut scene: Scene, rounds: usize) {
