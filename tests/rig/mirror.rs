@@ -58,6 +58,10 @@ impl Mirror {
         }
     }
 
+    pub fn remove(&self) {
+        let _ = std::fs::remove_dir_all(&self.into);
+    }
+
     fn fetch(&self, name: &str, object: &Listed, path: &Path) {
         let (status, body) = self.get(&format!("/{BUCKET}/{}{name}", self.prefix), "");
         if status == 404 {

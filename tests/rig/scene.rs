@@ -146,6 +146,7 @@ impl Drop for Scene {
             eprintln!("the lake and the logs of this test stand in {}", self.dir.display());
         } else {
             let _ = std::fs::remove_dir_all(&self.dir);
+            self.mirror.iter().for_each(Mirror::remove);
         }
     }
 }
