@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use regex::Regex;
 use sha2::{Digest, Sha256};
@@ -106,8 +106,20 @@ impl Mirror {
         }
     }
 
-    /// A signed GET on a connection of its own.
+    /// Again while a server that was just started says that it is not ready.
     fn get(&self, path: &str, query: &str) -> (u16, Vec<u8>) {
+        let began = Instant::now();
+        loop {
+            let answer = self.get_once(path, query);
+            if answer.0 != 503 || began.elapsed() > Duration::from_secs(30) {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// A signed GET on a connection of its own.
+    fn get_once(&self, path: &str, query: &str) -> (u16, Vec<u8>) {
         let (path, host) = (encoded(path, false), format!("127.0.0.1:{}", self.port));
         let head = signed(&path, query, &host, jiff::Timestamp::now());
         let stream = TcpStream::connect(&host).expect("the server");
