@@ -12,6 +12,7 @@ use landfall_sink::{Landed, Layout, Sink, SinkError};
 use landfall_sink_files::{self as files, ParquetOptions, ParquetSink};
 
 use crate::config::{Codec, Config};
+use crate::release;
 use crate::verify::{Audited, Auditor, RowSum};
 
 /// How the configuration names new files of the lake with this id.
@@ -19,7 +20,7 @@ pub fn layout(config: &Config, lake_id: &str) -> Layout {
     Layout {
         lake: lake_id.to_owned(),
         format: config.lake.format.as_str().into(),
-        extension: config.lake.format.as_str().into(),
+        extension: release::default_of(config.lake.format.as_str().into(), |now: String| format!("snappy.{now}")),
         path: config.lake.path.clone(),
         isolation: config.isolation(),
     }

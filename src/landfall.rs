@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_lake::fault::sabotaged;
 use landfall_lake::{Lake, LakeError};
 use landfall_sink::{Resolution, Sink, Span};
 
@@ -104,7 +105,9 @@ impl Landfall {
             (None, StoreKind::Memory) => Arc::new(MemoryStore::new()),
             (None, _) => Arc::new(LakeStore::new(lake.clone())),
         };
-        if let Err(OriginError::NoLake { .. }) = Origin::open(lake.clone()).await {
+        if let Err(OriginError::NoLake { .. }) = Origin::open(lake.clone()).await
+            && !sabotaged("skip_probe")
+        {
             // Once, before anything is entrusted to it: does this place really create exclusively?
             landfall_lake::probe(lake.as_ref()).await?;
         }

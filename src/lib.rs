@@ -25,6 +25,7 @@ pub mod origin;
 pub mod pipeline;
 pub mod plan;
 pub mod rebuild;
+mod release;
 pub mod status;
 pub mod supervisor;
 pub mod verify;

@@ -5,6 +5,7 @@
 //! as they stand. The frame is for every major; only what is inside may change.
 
 use super::state::{Checkpoint, FORMAT, Format};
+use crate::release;
 
 const BEFORE_SUM: &[u8] = b"{\"crc32c\":\"";
 const BEFORE_BODY: &[u8] = b"\",\"checkpoint\":";
@@ -16,7 +17,7 @@ pub enum DecodeError {
     /// Whole, but of a release whose format this one does not know.
     #[error(
         "it has format {}.{}, and this release knows {}.x: run the release that wrote it, or a newer one",
-        found.major, found.minor, FORMAT.major
+        found.major, found.minor, release::format().major
     )]
     OtherFormat { found: Format },
     #[error("it is damaged: {0}")]
@@ -28,6 +29,7 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>, super::state::Broken> {
         self.check()?;
         let body = serde_json::to_vec(self)
+            .and_then(release::written)
             .map_err(|error| super::state::Broken { stream: self.stream.clone(), rule: error.to_string() })?;
         let sum = format!("{:08x}", crc32c::crc32c(&body));
         Ok([BEFORE_SUM, sum.as_bytes(), BEFORE_BODY, &body, END].concat())
@@ -42,10 +44,12 @@ impl Checkpoint {
             format: Format,
         }
         let Head { format: found } = serde_json::from_slice(body).map_err(|error| damaged(&error))?;
-        if found.major != FORMAT.major {
+        if ![FORMAT.major, release::format().major].contains(&found.major) {
             return Err(DecodeError::OtherFormat { found });
         }
-        let checkpoint: Checkpoint = serde_json::from_slice(body).map_err(|error| damaged(&error))?;
+        let mut checkpoint: Checkpoint = serde_json::from_slice(body).map_err(|error| damaged(&error))?;
+        // In memory a record has the major that this code was written for.
+        checkpoint.format.major = FORMAT.major;
         checkpoint.check().map_err(|error| damaged(&error))?;
         Ok(checkpoint)
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{LakeUrl, Properties, TopicSelector};
+use crate::release;
 
 /// Every setting of a landfall. [`Config::default`] is complete but for what only a person knows: the
 /// topics, `bootstrap.servers` and the lake's URL.
@@ -127,7 +128,7 @@ impl Default for LakeSettings {
         LakeSettings {
             url: LakeUrl::default(),
             format: Format::Parquet,
-            path: "{topic}/{partition}".into(),
+            path: release::default_of("{topic}/{partition}".into(), |_| "{topic}/p={partition}".into()),
             roll: Roll::default(),
             options: Properties::default(),
             max_put: landfall_lake::ObjectLimits::LARGEST,
@@ -163,7 +164,8 @@ pub struct Roll {
 
 impl Default for Roll {
     fn default() -> Roll {
-        Roll { max_age: Duration::from_secs(60), max_size: 128 << 20, max_records: 10_000_000 }
+        let now = Roll { max_age: Duration::from_secs(60), max_size: 128 << 20, max_records: 10_000_000 };
+        release::default_of(now, |_| Roll { max_age: Duration::from_millis(300), max_size: 1 << 20, max_records: 45 })
     }
 }
 
@@ -178,7 +180,8 @@ pub struct Parquet {
 
 impl Default for Parquet {
     fn default() -> Parquet {
-        Parquet { codec: Codec::Zstd, level: 1, row_group_size: 16 << 20 }
+        let now = Parquet { codec: Codec::Zstd, level: 1, row_group_size: 16 << 20 };
+        release::default_of(now, |now| Parquet { codec: Codec::Snappy, row_group_size: 64 << 10, ..now })
     }
 }
 

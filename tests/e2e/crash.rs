@@ -1,12 +1,17 @@
 //! The crash matrix: killed at every step of the protocol, and at random moments, started again with other
 //! roll settings; nothing lost, nothing repeated, no half file, no row outside its file's range.
 //!
+//! Every cell is one place (a local disk with either store, a bucket of a real S3 server), one story, one failpoint, one
+//! visit and what happens there. In a bucket the server is killed as well, in some of the cells.
+//!
 //! `make test` runs a slice, chosen by a seed that is printed; `make test-all` runs every cell.
-//! `LANDFALL_SEED=n` repeats a slice, `LANDFALL_CELL=plain/sink.sealed:1=kill` runs one cell.
+//! `LANDFALL_SEED=n` repeats a slice, `LANDFALL_CELL=plain/sink.sealed:1=kill` runs one cell, and `LANDFALL_CELL=minio+`
+//! those whose name begins like that. `LANDFALL_SLICE=600` runs as many as fit into so many seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +20,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::rig::{Producer, Record, Scene, Settings, all, failpoints, fresh};
+use crate::rig::s3::Kind;
+use crate::rig::{Ended, Landfall, Producer, Record, S3Server, Scene, Settings, all, failpoints, fresh};
 
 /// Cells at once: most of a cell is waiting for the broker.
 const SHARDS: usize = 4;
@@ -34,18 +40,31 @@ enum Story {
     Resumed,
 }
 
-/// Where the checkpoints are.
+/// Where the lake and the checkpoints are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Store {
+enum Place {
+    /// The lake and its sled store on a local disk.
     Sled,
+    /// The lake on a local disk, its checkpoints in it.
     Lake,
+    /// The lake in a bucket of a real server, its checkpoints in it.
+    Bucket(Kind),
 }
 
-impl Store {
-    fn word(self) -> &'static str {
+impl Place {
+    const ON_DISK: [Place; 2] = [Place::Sled, Place::Lake];
+    const IN_BUCKETS: [Place; 2] = [Place::Bucket(Kind::Versitygw), Place::Bucket(Kind::Minio)];
+
+    fn store(self) -> &'static str {
+        if self == Place::Sled { "sled" } else { "lake" }
+    }
+
+    fn prefix(self) -> &'static str {
         match self {
-            Store::Sled => "sled",
-            Store::Lake => "lake",
+            Place::Sled => "",
+            Place::Lake => "lake+",
+            Place::Bucket(Kind::Minio) => "minio+",
+            Place::Bucket(_) => "versitygw+",
         }
     }
 }
@@ -54,18 +73,28 @@ const STORIES: [Story; 4] = [Story::Plain, Story::Transactions, Story::Gap, Stor
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Cell {
-    store: Store,
+    place: Place,
     story: Story,
     failpoint: String,
     visit: usize,
     action: &'static str,
+    /// The S3 server is killed as well, and started again, in each of the runs.
+    outage: bool,
+}
+
+impl Cell {
+    /// The probe of a new lake visits the steps of a put a thousand times, and whoever dies at one of them dies there.
+    /// It is tested on its own; here it takes place in one story on the disk.
+    fn is_not_probed(&self) -> bool {
+        matches!(self.place, Place::Bucket(_)) || self.story == Story::Transactions
+    }
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let story = format!("{:?}", self.story).to_lowercase();
-        let store = if self.store == Store::Lake { "lake+" } else { "" };
-        write!(f, "{store}{story}/{}:{}={}", self.failpoint, self.visit, self.action)
+        let outage = if self.outage { "+server" } else { "" };
+        write!(f, "{}{story}/{}:{}={}{outage}", self.place.prefix(), self.failpoint, self.visit, self.action)
     }
 }
 
@@ -75,6 +104,8 @@ struct Outcome {
     /// The failpoint was visited.
     reached: bool,
     kills: usize,
+    /// Of the S3 server.
+    outages: usize,
     rows: usize,
 }
 
@@ -83,14 +114,33 @@ fn outside_of_run(failpoint: &str) -> bool {
     ["rebuild.", "migrate.", "wal."].iter().any(|prefix| failpoint.starts_with(prefix))
 }
 
-fn cells() -> Vec<Cell> {
+/// Failpoints that a lake in a bucket never visits: those of the local disk and of sled. A file goes to the disk first
+/// (`lake.before_stage`) where it is too large to be gathered, which is tested on its own.
+fn outside_of_buckets(failpoint: &str) -> bool {
+    let of_a_put = [".staged", ".before_link", ".after_link"];
+    match failpoint.strip_prefix("lake") {
+        Some(step) if step.starts_with(".create") => !of_a_put[1..].iter().any(|visited| step.ends_with(visited)),
+        Some(step) => !of_a_put.contains(&step),
+        None => failpoint == "store.after_sync",
+    }
+}
+
+fn cells(places: &[Place]) -> Vec<Cell> {
     let mut cells = Vec::new();
     for failpoint in failpoints::failpoints().into_iter().filter(|name| !outside_of_run(name)) {
-        for (store, story) in [Store::Sled, Store::Lake].into_iter().flat_map(|s| STORIES.map(|story| (s, story))) {
-            for visit in [1, 2, 5] {
-                cells.push(Cell { store, story, failpoint: failpoint.clone(), visit, action: "kill" });
+        for (&place, story) in places.iter().flat_map(|place| STORIES.map(|story| (place, story))) {
+            let bucket = matches!(place, Place::Bucket(_));
+            if bucket && outside_of_buckets(&failpoint) {
+                continue;
             }
-            cells.push(Cell { store, story, failpoint: failpoint.clone(), visit: 1, action: "fail" });
+            let cell = Cell { place, story, failpoint: failpoint.clone(), visit: 1, action: "kill", outage: false };
+            for visit in [1, 2, 5] {
+                cells.push(Cell { visit, ..cell.clone() });
+            }
+            cells.push(Cell { action: "fail", ..cell.clone() });
+            if bucket {
+                cells.push(Cell { visit: 2, outage: true, ..cell });
+            }
         }
     }
     cells
@@ -98,7 +148,7 @@ fn cells() -> Vec<Cell> {
 
 fn settings(scene: &Scene, cell: &Cell, records: u64) -> Settings {
     let on_gap = if cell.story == Story::Gap { "record" } else { "fail" };
-    scene.settings().max_records(records).on_gap(on_gap).store(cell.store.word())
+    scene.settings().max_records(records).on_gap(on_gap).store(cell.place.store())
 }
 
 /// Brings the topic to where the story's process will die.
@@ -129,28 +179,62 @@ fn transactions(scene: &Scene, count: usize) {
     }
 }
 
-fn run_cell(cell: &Cell) -> Outcome {
-    let mut scene = Scene::new("crash", 2);
+/// The S3 servers of one shard, so that a cell can kill its own.
+#[derive(Default)]
+struct Servers(BTreeMap<Kind, S3Server>);
+
+impl Servers {
+    fn get(&mut self, kind: Kind) -> &S3Server {
+        self.0.entry(kind).or_insert_with(|| S3Server::start(kind))
+    }
+
+    fn scene(&mut self, place: Place) -> Scene {
+        let Place::Bucket(kind) = place else { return Scene::new("crash", 2) };
+        let server = self.get(kind);
+        Scene::in_bucket(server, &server.endpoint(), "crash-bucket", 2)
+    }
+
+    /// `landfall run --once` to its end; where the cell wants it, its server is gone for a while meanwhile.
+    fn once(&mut self, cell: &Cell, landfall: &Landfall) -> Ended {
+        let running = landfall.start_once();
+        if let (Place::Bucket(kind), true) = (cell.place, cell.outage) {
+            let server = self.get(kind);
+            std::thread::sleep(Duration::from_millis(rand::random_range(50..1500)));
+            server.kill();
+            std::thread::sleep(Duration::from_millis(rand::random_range(50..700)));
+            server.launch();
+        }
+        running.wait(Duration::from_secs(90))
+    }
+}
+
+fn run_cell(cell: &Cell, servers: &mut Servers) -> Outcome {
+    let mut scene = servers.scene(cell.place);
     let story = cell.story;
+    if cell.is_not_probed() {
+        scene.landfall = scene.landfall.sabotaged("skip_probe");
+    }
     scene.landfall.configure(&settings(&scene, cell, 110));
     prepare(&scene, story);
     let mut outcome = Outcome::default();
 
-    let first = scene.landfall.at(&cell.failpoint, cell.visit, cell.action).once();
+    let first = servers.once(cell, &scene.landfall.at(&cell.failpoint, cell.visit, cell.action));
     match cell.action {
         "kill" => outcome.reached = first.killed(),
         _ => outcome.reached = first.stderr.contains("failpoint") || first.code() != Some(0),
     }
     outcome.kills += usize::from(first.killed());
-    if !first.killed() && cell.action == "kill" {
+    // Without its server a start may give up, and says so; under way it waits.
+    if !first.killed() && cell.action == "kill" && !cell.outage {
         first.expect_code(0);
     }
     scene.look().assert_sound(&format!("{cell}, dead"));
 
     // Recovery is the normal path run again, so it is killed at the same step as well.
     scene.landfall.configure(&settings(&scene, cell, 70));
-    let second = scene.landfall.at(&cell.failpoint, 1, "kill").once();
+    let second = servers.once(cell, &scene.landfall.at(&cell.failpoint, 1, "kill"));
     outcome.kills += usize::from(second.killed());
+    outcome.outages += 2 * usize::from(cell.outage);
     scene.look().assert_sound(&format!("{cell}, dead again"));
 
     scene.fill_from(500, 30);
@@ -170,6 +254,7 @@ fn run_cell(cell: &Cell) -> Outcome {
 struct Tally {
     cells: usize,
     kills: usize,
+    outages: usize,
     rows: usize,
     reached: BTreeMap<String, usize>,
     failures: Vec<String>,
@@ -184,21 +269,25 @@ fn run_cells(cells: Vec<Cell>, within: Option<Duration>) -> Tally {
     std::thread::scope(|scope| {
         for _ in 0..SHARDS {
             scope.spawn(|| {
+                let mut servers = Servers::default();
                 while within.is_none_or(|within| started.elapsed() < within) && !broken.load(Ordering::Relaxed) {
                     let Some(cell) = waiting.lock().expect("cells").next() else { return };
-                    let result = std::panic::catch_unwind(|| run_cell(&cell));
+                    let result = catch_unwind(AssertUnwindSafe(|| run_cell(&cell, &mut servers)));
                     let mut tally = tally.lock().expect("tally");
                     tally.cells += 1;
                     match result {
                         Ok(outcome) => {
                             tally.kills += outcome.kills;
+                            tally.outages += outcome.outages;
                             tally.rows += outcome.rows;
                             *tally.reached.entry(cell.failpoint.clone()).or_default() += usize::from(outcome.reached);
                         }
                         Err(_) => {
                             tally.failures.push(cell.to_string());
-                            // One is enough to see in a slice; the long run shows all of them.
-                            broken.store(within.is_some(), Ordering::Relaxed);
+                            // It may have died while its server was gone.
+                            servers = Servers::default();
+                            // One is enough to see in the usual slice; a long run shows all of them.
+                            broken.store(!all(), Ordering::Relaxed);
                         }
                     }
                 }
@@ -220,27 +309,52 @@ fn seed() -> u64 {
 
 #[test]
 fn killed_at_every_step() {
-    let mut cells = cells();
-    if let Ok(one) = std::env::var("LANDFALL_CELL") {
-        cells.retain(|cell| cell.to_string() == one);
-        assert_eq!(cells.len(), 1, "LANDFALL_CELL={one} names no cell");
+    crash_matrix(&Place::ON_DISK, SLICE);
+}
+
+#[test]
+fn killed_at_every_step_in_a_bucket() {
+    // The second server is for the long run: it is built for minutes.
+    crash_matrix(if all() { &Place::IN_BUCKETS } else { &Place::IN_BUCKETS[..1] }, SLICE / 2);
+}
+
+fn crash_matrix(places: &[Place], slice: Duration) {
+    let mut cells = cells(places);
+    let one = std::env::var("LANDFALL_CELL").ok();
+    if let Some(one) = &one {
+        let every = self::cells(&[Place::ON_DISK, Place::IN_BUCKETS].concat());
+        let exact = every.iter().any(|cell| cell.to_string() == *one);
+        let named = |cell: &Cell| if exact { cell.to_string() == *one } else { cell.to_string().starts_with(one) };
+        assert!(every.iter().any(named), "LANDFALL_CELL={one} names no cell");
+        cells.retain(named);
+        if cells.is_empty() {
+            return;
+        }
     }
     assert!(!cells.is_empty(), "the source has no failpoints");
     let names: BTreeSet<String> = cells.iter().map(|cell| cell.failpoint.clone()).collect();
     let (count, seed) = (cells.len(), seed());
     cells.shuffle(&mut StdRng::seed_from_u64(seed));
 
-    let tally = run_cells(cells, (!all()).then_some(SLICE));
+    let seconds = std::env::var("LANDFALL_SLICE").ok().map(|text| text.parse().expect("LANDFALL_SLICE is in seconds"));
+    let slice = seconds.map(Duration::from_secs).or((!all()).then_some(slice));
+    let whole = slice.is_none() && one.is_none();
+    let tally = run_cells(cells, slice);
     say(&format!(
-        "crash matrix: {} of {count} cells (LANDFALL_SEED={seed}), {} kills, {} rows landed, {} of {} failpoints reached",
+        "crash matrix of {places:?}: {} of {count} cells (LANDFALL_SEED={seed}), {} kills, {} kills of the server, \
+         {} rows landed, {} of {} failpoints reached",
         tally.cells,
         tally.kills,
+        tally.outages,
         tally.rows,
         tally.reached.values().filter(|count| **count > 0).count(),
         names.len(),
     ));
     assert!(tally.failures.is_empty(), "LANDFALL_CELL= one of {:#?}", tally.failures);
-    if all() && std::env::var_os("LANDFALL_CELL").is_none() {
+    if one.is_some() {
+        return;
+    }
+    if whole {
         let never: Vec<&String> =
             names.iter().filter(|name| tally.reached.get(*name).is_none_or(|n| *n == 0)).collect();
         assert!(never.is_empty(), "no story visits these failpoints: {never:?}");
@@ -269,7 +383,7 @@ fn random_kills(random: &mut StdRng, rounds: usize) {
     let produced = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| producer.trickle(&scene.topic, &produced));
-        let kill = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let kill = catch_unwind(AssertUnwindSafe(|| {
             for _ in 0..rounds {
                 let records = random.random_range(1..400);
                 scene.landfall.configure(&Settings { max_age: "100ms", ..usual.clone().max_records(records) });

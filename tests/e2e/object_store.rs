@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::rig::forgetful::{Forgetful, Forgets};
 use crate::rig::liar::Rates;
+use crate::rig::s3::Kind;
 use crate::rig::{Landfall, Liar, S3Server, Scene, Settings, all};
 
 fn scene(stem: &str, partitions: i32) -> Scene {
@@ -53,6 +54,12 @@ fn files_too_large_to_be_gathered_wait_on_the_disk_without_a_name() {
     let mut scene = scene("bucket-large", 1);
     scene.fill(20_000);
     let settings = Settings { memory: "24MiB", ..scene.settings() };
+    scene.landfall.configure(&settings);
+    for action in ["kill", "fail"] {
+        let ended = scene.landfall.at("lake.before_stage", 1, action).once();
+        assert!(ended.killed() || action == "fail", "{:?} {}", ended.status, ended.stderr);
+        scene.look().assert_sound("before a file goes to the disk");
+    }
     assert_eq!(scene.finish(&settings).rows, 20_000);
     let spool = scene.landfall.state().join("spool");
     assert_eq!(std::fs::read_dir(&spool).expect("it was used").count(), 0, "{}", spool.display());
@@ -93,7 +100,7 @@ fn killed_at_every_step_of_a_put_nothing_is_lost_or_repeated() {
 
 #[test]
 fn a_server_that_is_killed_and_comes_back_costs_time_and_no_record() {
-    let server = S3Server::start(crate::rig::s3::Kind::Versitygw);
+    let server = S3Server::start(Kind::Versitygw);
     let mut scene = Scene::in_bucket(&server, &server.endpoint(), "bucket-server", 2);
     scene.fill(300);
     scene.landfall.configure(&scene.settings().max_records(20));
@@ -179,6 +186,30 @@ fn a_run_refuses_a_store_that_takes_two_puts_under_one_name() {
     assert_eq!(probe.code(), Some(74), "{}\n{}", probe.stdout, probe.stderr);
     assert!(probe.stdout.contains("creation is not exclusive"), "{}", probe.stdout);
     scene.landfall.once().expect_code(74).expect_words(&["creation is not exclusive"]);
+}
+
+/// Two servers that people test with: each passes one create after the other, and no concurrent ones.
+#[test]
+fn servers_that_let_several_writers_create_one_name_are_refused() {
+    let_several_win(Kind::S3mock);
+    if all() {
+        // Built for minutes.
+        let_several_win(Kind::S3sFs);
+    }
+}
+
+fn let_several_win(kind: Kind) {
+    let server = S3Server::start(kind);
+    let scene = Scene::in_bucket(&server, &server.endpoint(), "bucket-of-a-liar", 1);
+    scene.fill(5);
+    let probe = scene.landfall.command(&["check", "--probe", "landfall.toml"]);
+    println!("{kind:?}, in {:?}: {}", probe.took, probe.stdout);
+    assert_eq!(probe.code(), Some(74), "{}\n{}", probe.stdout, probe.stderr);
+    assert!(probe.stdout.contains("creation is not exclusive"), "{}", probe.stdout);
+    scene.landfall.once().expect_code(74).expect_words(&["creation is not exclusive", "use a store that can"]);
+    // It was entrusted with nothing.
+    let status = scene.landfall.command(&["status", "landfall.toml"]);
+    assert!(status.stdout.contains("No partition has been landed"), "{}", status.stdout);
 }
 
 #[test]

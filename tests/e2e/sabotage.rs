@@ -10,13 +10,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::rig::damage::HandMade;
-use crate::rig::{Landfall, Producer, Record, Scene, Settings, failpoints, fresh};
+use crate::rig::forgetful::{Forgetful, Forgets};
+use crate::rig::{Bucket, Landfall, Producer, Record, S3Server, Scene, Settings, failpoints, fresh};
 
 /// What was noticed, if anything.
 type Notice = Result<(), String>;
 type Story = fn(&mut Scene, &Landfall) -> Notice;
 
-const STORIES: [(&str, Story); 11] = [
+const STORIES: [(&str, Story); 12] = [
     ("commit_before_publish", killed_before_a_put),
     ("ignore_open_plans", killed_before_a_put),
     ("float_the_end", killed_before_a_put),
@@ -28,6 +29,7 @@ const STORIES: [(&str, Story); 11] = [
     ("believe_exists", name_is_taken),
     ("exists_is_created", name_is_taken),
     ("lost_swap_counts", woken_behind_another),
+    ("skip_probe", store_that_is_no_lake),
 ];
 
 /// Switch, the test binary, and the test in it that fails.
@@ -124,6 +126,18 @@ fn once(landfall: &Landfall) -> Notice {
 fn clean(scene: &mut Scene) -> Notice {
     let findings = scene.look();
     if findings.clean() { Ok(()) } else { Err(findings.to_string()) }
+}
+
+/// A store where two writers can create one name is entrusted with nothing.
+fn store_that_is_no_lake(scene: &mut Scene, landfall: &Landfall) -> Notice {
+    scene.fill(5);
+    let server = Forgetful::start(Forgets::OtherWriters);
+    let options = S3Server::options(&server.endpoint());
+    let bucket = Bucket { url: "s3://lake/no-lake".into(), options, objects: scene.dir().join("objects") };
+    landfall.configure(&Settings { bucket: Some(bucket), ..scene.settings() });
+    let ended = landfall.start_once().wait_for(Duration::from_secs(30))?;
+    let refused = ended.code() == Some(74) && ended.stderr.contains("creation is not exclusive");
+    if refused { Ok(()) } else { Err(format!("not refused: {:?} {}", ended.status, ended.stderr)) }
 }
 
 /// Dies with a plan that is durable and a file that is not there; more records come; it runs again.

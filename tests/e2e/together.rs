@@ -13,31 +13,31 @@ use crate::rig::liar::Rates;
 use crate::rig::{Landfall, Liar, S3Server, Scene, Settings, all, wait_until};
 
 /// An installation of its own on the same lake.
-fn beside(scene: &Scene) -> Landfall {
+pub(super) fn beside(scene: &Scene) -> Landfall {
     scene.beside(&shared(scene))
 }
 
 /// As [`Scene::new`], with the lake in a bucket of a real S3 server.
-fn in_bucket(stem: &str, partitions: i32) -> Scene {
+pub(super) fn in_bucket(stem: &str, partitions: i32) -> Scene {
     let server = S3Server::shared();
     Scene::in_bucket(server, &server.endpoint(), stem, partitions)
 }
 
-fn shared(scene: &Scene) -> Settings {
+pub(super) fn shared(scene: &Scene) -> Settings {
     scene.settings().store("lake").assignment("all")
 }
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let given = std::env::var("LANDFALL_SEED").ok();
     given.map_or_else(rand::random, |text| text.parse().expect("LANDFALL_SEED is a number"))
 }
 
 /// To the terminal also where the test harness keeps a passing test's output.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn json(text: &str) -> Value {
+pub(super) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}"))
 }
 

@@ -36,9 +36,9 @@ pub struct Findings {
     pub half: usize,
     /// Rows outside their file's range, out of order, or of another stream.
     pub outside: usize,
-    /// Two files of one directory that claim the same offsets.
+    /// Two files of one stream that claim the same offsets.
     pub overlaps: usize,
-    /// Offsets between the files of a directory that no file claims.
+    /// Offsets between the files of a stream that no file claims.
     pub holes: usize,
     /// Files that readers can see and that are no files of a batch.
     pub stray: usize,
@@ -118,7 +118,7 @@ impl Check {
 
     pub fn look(&mut self, journal: &Journal) -> Findings {
         let mut findings = Findings::default();
-        let mut ranges: BTreeMap<PathBuf, Vec<Range>> = BTreeMap::new();
+        let mut ranges: BTreeMap<(String, i32), Vec<Range>> = BTreeMap::new();
         let mut rows: BTreeMap<(String, i32), BTreeMap<i64, Entry>> = BTreeMap::new();
         let mut gaps: BTreeMap<(String, i32), Vec<(i64, i64)>> = BTreeMap::new();
         for path in self.visible(&mut findings) {
@@ -129,8 +129,8 @@ impl Check {
                 continue;
             };
             findings.files += 1;
-            let directory = path.parent().unwrap_or(&self.root).to_owned();
-            ranges.entry(directory).or_default().push((from, until, path.clone()));
+            // Also across layouts: a stream may have files in two directories.
+            ranges.entry(stream_of(&path)).or_default().push((from, until, path.clone()));
             match parquet_rows::read(&self.root.join(&path)) {
                 Err(error) => {
                     findings.half += 1;
@@ -191,6 +191,7 @@ impl Check {
 
     fn range_of(&self, path: &Path) -> Option<(i64, i64)> {
         let stem = path.file_name()?.to_str()?.strip_suffix(".parquet")?;
+        let stem = stem.strip_suffix(".snappy").unwrap_or(stem);
         let (from, until) = stem.split_once('-')?;
         let twenty = |text: &str| text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit());
         if !twenty(from) || !twenty(until) || path.components().count() != 3 {
@@ -223,10 +224,10 @@ impl Check {
     }
 }
 
-/// `topic/partition/file`: the directories name the stream.
+/// `topic/partition/file` or `topic/p=partition/file`: the directories name the stream.
 fn stream_of(path: &Path) -> (String, i32) {
     let parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    (parts[0].clone(), parts[1].parse().unwrap_or(-1))
+    (parts[0].clone(), parts[1].trim_start_matches("p=").parse().unwrap_or(-1))
 }
 
 /// Compares the file's metadata with its name and rows; gives back the recorded gaps.
@@ -305,7 +306,7 @@ fn take_rows(
     }
 }
 
-/// The ranges of a directory neither overlap nor leave a hole between them.
+/// The ranges of a stream neither overlap nor leave a hole between them.
 fn tiles(mut ranges: Vec<Range>, findings: &mut Findings) {
     ranges.sort();
     let mut reached = ranges[0].0;

@@ -33,6 +33,8 @@ pub struct Settings {
     pub bucket: Option<Bucket>,
     /// Further lines of `[lake]`.
     pub lake_lines: String,
+    /// The roll and `lake.path` are not given: each release has its own.
+    pub by_default: bool,
 }
 
 /// A lake in an object store: its URL, and what it takes to reach it.
@@ -63,6 +65,7 @@ impl Settings {
             properties: Vec::new(),
             bucket: None,
             lake_lines: String::new(),
+            by_default: false,
         }
     }
 
@@ -116,14 +119,20 @@ impl Settings {
         let group = self.group.iter().map(|group| ("group.id".to_owned(), group.clone()));
         let further = self.properties.iter().cloned().chain(group);
         let properties: String = further.map(|(name, value)| format!("{name:?} = {value:?}\n")).collect();
+        let of_the_lake = if self.by_default {
+            lake_lines.clone()
+        } else {
+            format!(
+                "path = {path:?}\n{lake_lines}\n\
+                 [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n"
+            )
+        };
         format!(
             "[kafka]\ntopics = [{topics}]\n\n[kafka.properties]\n\"bootstrap.servers\" = {:?}\n\
              \"reconnect.backoff.max.ms\" = \"500\"\n{properties}\n\
              [source]\nmode = \"direct\"\nassignment = {assignment:?}\nstart = {start}\non_gap = {on_gap:?}\n\n\
              [checkpoint]\nstore = {store:?}\npath = {:?}\n\n\
-             [lake]\nurl = {url:?}\nformat = \"parquet\"\npath = {path:?}\n{lake_lines}\n\
-             [lake.roll]\nmax_age = {max_age:?}\nmax_size = {max_size:?}\nmax_records = {max_records}\n\n\
-             {options}\n[limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
+             [lake]\nurl = {url:?}\nformat = \"parquet\"\n{of_the_lake}\n{options}\n[limits]\nmemory = {memory:?}\nworkers = {workers}\nshutdown = \"10s\"\n",
             self.bootstrap,
             state.display().to_string(),
         )
@@ -216,6 +225,11 @@ impl Landfall {
         self.with("LANDFALL_SABOTAGE", name)
     }
 
+    /// The next processes are another release: the next `minor` or the next `major`.
+    pub fn of_release(&self, release: &str) -> Landfall {
+        self.with("LANDFALL_RELEASE", release)
+    }
+
     /// `landfall <arguments> landfall.toml …`, not waited for.
     pub fn start(&self, arguments: &[&str]) -> Running {
         let stem = self.dir.join(format!("run-{}", super::fresh("r")));
@@ -229,6 +243,7 @@ impl Landfall {
             .stderr(File::create(&stderr).expect("a file"))
             .env_remove("LANDFALL_FAILPOINT")
             .env_remove("LANDFALL_SABOTAGE")
+            .env_remove("LANDFALL_RELEASE")
             .env("RUST_BACKTRACE", "1")
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let child = spawn_bound(command).expect("the binary");

@@ -240,7 +240,7 @@ impl Message {
         Ok(Some(Message { head, body }))
     }
 
-    fn answer(from: &mut impl BufRead, method: &str) -> io::Result<Message> {
+    pub fn answer(from: &mut impl BufRead, method: &str) -> io::Result<Message> {
         let head = head(from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let status = Message { head: head.clone(), body: Vec::new() }.status();
         let none = method == "HEAD" || matches!(status, Some(204 | 304));
@@ -258,8 +258,22 @@ impl Message {
         (words.next().unwrap_or_default(), words.next().unwrap_or_default())
     }
 
-    fn status(&self) -> Option<u16> {
+    pub fn status(&self) -> Option<u16> {
         self.first_line().split(' ').nth(1)?.parse().ok()
+    }
+
+    /// The body without the marks of its chunks.
+    pub fn content(&self) -> Vec<u8> {
+        if field(&self.head, "transfer-encoding").as_deref() != Some("chunked") {
+            return self.body.clone();
+        }
+        let (mut content, mut rest) = (Vec::new(), self.body.as_slice());
+        while let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") {
+            let size = usize::from_str_radix(String::from_utf8_lossy(&rest[..end]).trim(), 16).unwrap_or(0);
+            content.extend_from_slice(&rest[end + 2..end + 2 + size]);
+            rest = &rest[end + 4 + size..];
+        }
+        content
     }
 }
 

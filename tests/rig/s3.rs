@@ -15,10 +15,14 @@ pub const SECRET: &str = "a-secret-of-the-tests";
 pub const BUCKET: &str = "lake";
 
 /// Which server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Versitygw,
     Minio,
+    /// Takes several conditional puts under one name where they come at once: no lake can be there.
+    S3mock,
+    /// The same, by another author.
+    S3sFs,
 }
 
 impl Kind {
@@ -26,7 +30,14 @@ impl Kind {
         match self {
             Kind::Versitygw => "versitygw",
             Kind::Minio => "minio",
+            Kind::S3mock => "s3mock",
+            Kind::S3sFs => "s3s-fs",
         }
+    }
+
+    /// Whether each object is a file of its own, with the content that it has.
+    pub fn keeps_files(self) -> bool {
+        matches!(self, Kind::Versitygw)
     }
 }
 
@@ -69,7 +80,11 @@ impl S3Server {
         ]
     }
 
-    /// Where the server keeps the objects below a prefix, each as a file of its own (not with MinIO).
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where the server keeps the objects below a prefix, each as a file of its own ([`Kind::keeps_files`]).
     pub fn objects(&self, prefix: &str) -> PathBuf {
         self.dir.join("data").join(BUCKET).join(prefix)
     }
@@ -92,7 +107,8 @@ impl S3Server {
 
     fn command(&self) -> Command {
         let address = format!("127.0.0.1:{}", self.port);
-        let mut command = Command::new(program(self.kind));
+        let program = program(self.kind);
+        let mut command = Command::new(if self.kind == Kind::S3mock { Path::new("java") } else { program });
         match self.kind {
             Kind::Versitygw => {
                 command.args(["--access", ACCESS, "--secret", SECRET, "--port", &address, "-q", "posix", "data"]);
@@ -101,6 +117,20 @@ impl S3Server {
                 command.args(["server", "--quiet", "--address", &address, "--console-address", "127.0.0.1:0", "data"]);
                 command.envs([("MINIO_ROOT_USER", ACCESS), ("MINIO_ROOT_PASSWORD", SECRET)]);
                 command.envs([("MINIO_BROWSER", "off"), ("MINIO_UPDATE", "off")]);
+            }
+            Kind::S3mock => {
+                command.args(["-XX:TieredStopAtLevel=1", "-Xmx256m", "-jar"]).arg(program);
+                let property = |name: &str| format!("COM_ADOBE_TESTING_S3MOCK_{name}");
+                let store = self.dir.join("store");
+                std::fs::create_dir_all(&store).expect("a store");
+                command.env(property("STORE_ROOT"), store).env(property("STORE_INITIAL_BUCKETS"), BUCKET);
+                command.env(property("HTTP_PORT"), self.port.to_string());
+                // It also wants a port with TLS, and has it at once.
+                command.envs([("SERVER_ADDRESS", "127.0.0.1"), ("SERVER_PORT", "0")]);
+            }
+            Kind::S3sFs => {
+                command.args(["--access-key", ACCESS, "--secret-key", SECRET, "--host", "127.0.0.1"]);
+                command.args(["--port", &self.port.to_string(), "data"]);
             }
         }
         command
@@ -136,9 +166,9 @@ impl Drop for S3Server {
     }
 }
 
-/// Built once for a machine; `make setup` does it ahead of time.
+/// Built or fetched once for a machine; `make setup` does it ahead of time.
 fn program(kind: Kind) -> &'static Path {
-    static PROGRAMS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    static PROGRAMS: [OnceLock<PathBuf>; 4] = [const { OnceLock::new() }; 4];
     PROGRAMS[kind as usize].get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let script = root.ancestors().map(|dir| dir.join("scripts/s3/fetch")).find(|script| script.exists());

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::process::directory;
 use super::{
-    Admin, Broker, Bucket, Check, Findings, Journal, Landfall, Producer, S3Server, Settings, fresh, shared, wait_until,
+    Admin, Broker, Bucket, Check, Findings, Journal, Landfall, Mirror, Producer, S3Server, Settings, fresh, shared,
+    wait_until,
 };
 
 pub struct Scene {
@@ -18,6 +19,8 @@ pub struct Scene {
     pub landfall: Landfall,
     pub check: Check,
     pub bucket: Option<Bucket>,
+    /// Of a server that does not keep its objects as files.
+    mirror: Option<Mirror>,
     dir: PathBuf,
 }
 
@@ -37,10 +40,13 @@ impl Scene {
     /// at `endpoint` (the server itself, or something before it).
     pub fn in_bucket(server: &S3Server, endpoint: &str, stem: &str, partitions: i32) -> Scene {
         let prefix = fresh(stem);
-        let objects = server.objects(&prefix);
+        let mirrored = !server.kind().keeps_files();
+        let objects = if mirrored { directory("mirror") } else { server.objects(&prefix) };
+        let mirror = mirrored.then(|| Mirror::new(server.port, &prefix, &objects));
         let url = format!("s3://{}/{prefix}", super::s3::BUCKET);
         let bucket = Bucket { url, options: S3Server::options(endpoint), objects };
-        let scene = Scene::build(&shared().bootstrap(), stem, partitions, Some(bucket));
+        let mut scene = Scene::build(&shared().bootstrap(), stem, partitions, Some(bucket));
+        scene.mirror = mirror;
         scene.admin.create(&scene.topic, partitions, &[]);
         scene
     }
@@ -63,6 +69,7 @@ impl Scene {
             topic,
             partitions,
             bucket,
+            mirror: None,
             landfall,
             check,
             dir,
@@ -118,6 +125,7 @@ impl Scene {
     }
 
     pub fn look(&mut self) -> Findings {
+        self.mirror.iter().for_each(Mirror::refresh);
         self.check.look(&self.journal)
     }
 
@@ -134,7 +142,7 @@ impl Scene {
     pub fn until_landed(&mut self, within: Duration) -> Findings {
         let mut last = Findings::default();
         wait_until("everything has landed", within, || {
-            last = self.check.look(&self.journal);
+            last = self.look();
             last.assert_sound("while it runs");
             last.lost == 0
         });
@@ -148,6 +156,7 @@ impl Drop for Scene {
             eprintln!("the lake and the logs of this test stand in {}", self.dir.display());
         } else {
             let _ = std::fs::remove_dir_all(&self.dir);
+            self.mirror.iter().for_each(Mirror::remove);
         }
     }
 }
