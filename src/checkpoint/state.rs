@@ -122,6 +122,11 @@ pub struct Lineage {
     pub epoch: i32,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// What was known is known still; what was not may be known now.
 fn is_learned(known: Option<Lineage>, now: Option<Lineage>) -> bool {
     known.is_none() || known == now
@@ -162,6 +167,9 @@ pub struct Checkpoint {
     /// there is nothing to read, and nothing to complain of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_cut: Option<i64>,
+    /// How often that was accepted: what was read before belongs to another history.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cuts: u32,
     pub planned: Vec<Planned>,
     pub gaps: Vec<Span>,
     #[serde(flatten)]
@@ -230,7 +238,8 @@ impl Checkpoint {
                 && is_learned(known.lineage(), plan.lineage())
         };
         let stands = |plan: &Planned| old.open_plan(plan.span()).is_some_and(|known| same(plan, known));
-        (old.genesis, &old.stream, &old.adopted_topic_id) == (self.genesis, &self.stream, &self.adopted_topic_id)
+        (old.genesis, old.cuts, &old.stream, &old.adopted_topic_id)
+            == (self.genesis, self.cuts, &self.stream, &self.adopted_topic_id)
             && old.next <= self.next
             && (self.accepted_cut == old.accepted_cut || self.accepted_cut.is_none() && self.next > old.next)
             && self.planned.iter().all(|plan| plan.from >= old.next || stands(plan))

@@ -13,6 +13,7 @@ mod exit;
 mod logging;
 pub mod migrate;
 pub mod offsets;
+mod owners;
 pub mod plan;
 mod progress;
 pub mod rebuild;

@@ -207,10 +207,15 @@ impl Operator for Person<'_> {
         let kafka = connect(self.config).map_err(|failure| OriginError::Refused(failure.what))?;
         let asked = group.clone();
         match asked_kafka(&kafka, move |kafka| kafka.members(&asked, ASK)).await {
-            Ok(0) => Ok(()),
-            Ok(members) => Err(OriginError::Refused(format!(
-                "the consumer group {group} has {members} members: end every process that works on this lake first"
-            ))),
+            Ok(members) if members.is_empty() => Ok(()),
+            Ok(members) => {
+                let told = members.iter().map(|member| format!("{} on {}", member.name, member.host));
+                Err(OriginError::Refused(format!(
+                    "the consumer group {group} has members: {}. End every process that works on this lake first; one \
+                     that was killed is a member until its session has ended",
+                    told.collect::<Vec<String>>().join(", ")
+                )))
+            }
             Err(failure) => {
                 let what = failure.what;
                 self.console.remark(&format!(

@@ -54,6 +54,8 @@ pub struct StatusRow {
     /// Records that Kafka dropped before they were read.
     pub gaps: Vec<Span>,
     pub state: StreamState,
+    /// The process that plans it, where processes share the lake and Kafka tells.
+    pub owner: Option<String>,
     /// Why, where it is stopped or waiting, and the way out.
     pub reason: Option<String>,
 }
@@ -90,12 +92,14 @@ impl Render for Status {
         if self.streams.is_empty() {
             return "No partition has been landed yet.\n".into();
         }
-        let titles =
-            ["topic", ">partition", ">genesis", ">committed", ">next", ">end", ">lag", "state", "planned", "gaps"];
+        let mut titles =
+            vec!["topic", ">partition", ">genesis", ">committed", ">next", ">end", ">lag", "state", "planned", "gaps"];
+        let is_owned = self.streams.iter().any(|row| row.owner.is_some());
+        titles.extend(is_owned.then_some("owner"));
         let mut table = Table::new(&titles);
         let shared = self.shared_names();
         for row in &self.streams {
-            table.row([
+            let mut cells = vec![
                 name(row, &shared),
                 row.partition.to_string(),
                 number(row.genesis),
@@ -106,7 +110,9 @@ impl Render for Status {
                 row.state.as_str().into(),
                 spans(&row.planned),
                 spans(&row.gaps),
-            ]);
+            ];
+            cells.extend(is_owned.then(|| row.owner.clone().unwrap_or_else(|| "-".into())));
+            table.row(cells);
         }
         let mut text = table.render();
         for row in &self.streams {
@@ -152,7 +158,9 @@ fn ask(target: &Target) -> Result<Status, Failure> {
         match target {
             Target::Config(config) if config.checkpoint.store == StoreKind::Lake => {
                 let checkpoints = known_checkpoints(config).await?.unwrap_or_default();
-                Ok(checkpoints.into_iter().map(of_checkpoint).collect())
+                let mut rows: Vec<StatusRow> = checkpoints.into_iter().map(of_checkpoint).collect();
+                super::owners::add(config, &mut rows).await;
+                Ok(rows)
             }
             Target::Config(config) => {
                 same_owner(config).await?;
@@ -210,6 +218,7 @@ fn of_status(status: &StreamStatus) -> StatusRow {
         lag,
         gaps: status.gaps.clone(),
         state,
+        owner: None,
         reason,
     }
 }
@@ -231,6 +240,7 @@ fn of_view(view: View) -> StatusRow {
         lag: None,
         gaps: view.gaps,
         state: StreamState::Unknown,
+        owner: None,
         reason: None,
     }
 }
@@ -249,6 +259,7 @@ pub fn sample() -> Status {
         lag: Some(100),
         gaps: vec![Span::new(10, 20)],
         state: StreamState::Landing,
+        owner: None,
         reason: None,
     };
     Status { streams: vec![row] }
@@ -271,6 +282,15 @@ mod tests {
              orders          0        0      1_200  1_234    -    -  stopped  [1200, 1234)  [10, 20)\n\
              orders/0 stopped: the topic was created again\n"
         );
+    }
+
+    #[test]
+    fn owners_have_a_column_where_there_are_any() {
+        let mut status = sample();
+        assert!(!status.text().contains("owner"));
+        status.streams[0].owner = Some("landfall-0 on 10.0.0.5".into());
+        let text = status.text();
+        assert!(text.contains("  owner") && text.contains("landfall-0 on 10.0.0.5"), "{text}");
     }
 
     #[test]

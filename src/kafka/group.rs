@@ -51,8 +51,8 @@ const WAIT: Duration = Duration::from_secs(10);
 const COORDINATOR_WAIT: Duration = Duration::from_secs(6);
 
 impl Kafka {
-    /// Writes offsets, each with the same text beside it. Refused by the coordinator while the group has
-    /// members.
+    /// Writes offsets, each with the same text beside it. Refused by the coordinator while the group has members, and
+    /// this process is none of them.
     pub fn announce(&self, group: &str, offsets: &[(String, i32, i64)], metadata: &str) -> Result<(), KafkaError> {
         if offsets.is_empty() {
             return Ok(());

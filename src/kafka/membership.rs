@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
@@ -21,6 +20,10 @@ use super::{Kafka, KafkaError};
 /// Long enough for a pause of the machine, short enough that the partitions of a lost one do not wait. A false
 /// expiry does no harm: whoever plans, the checkpoint decides.
 const SESSION: &str = "10000";
+/// As often as landfall looks for topics, so that new partitions are soon somebody's.
+const NEW_PARTITIONS: &str = "5000";
+/// How long until a place that another member has is asked for again.
+const PLACE: Duration = Duration::from_secs(3);
 const TURN: Duration = Duration::from_millis(100);
 /// How long leaving the group may take; who does not get away in time is missed at the end of the session.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -39,7 +42,8 @@ pub struct Share {
 /// A place in a group. Dropping it leaves the group, unless it is kept under a `group.instance.id` for the next start.
 pub struct Membership {
     orders: Option<Sender<Vec<String>>>,
-    thread: Option<JoinHandle<()>>,
+    /// Ends when the member has left and its client is gone.
+    left: Receiver<()>,
 }
 
 impl Membership {
@@ -54,42 +58,69 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        // A client that does not come to its end holds up nobody.
+        let _ended = self.left.recv_timeout(LEAVING + LEAVING);
     }
 }
 
 impl Kafka {
     /// Joins the group as soon as there are topics to subscribe to. `tell` hears of every change.
     pub fn join(&self, group: &str, tell: impl Fn(Share) + Send + 'static) -> Result<Membership, KafkaError> {
+        let (orders, inbox) = channel();
+        let mut member = self.member(group, inbox, Box::new(tell))?;
+        let (kafka, group) = (self.clone(), group.to_owned());
+        let (leaving, left) = channel();
+        let thread = std::thread::Builder::new().name("group-member".into()).spawn(move || {
+            let _leaving: Sender<()> = leaving;
+            while member.serve() == End::Unreleased {
+                // The coordinator keeps the place of a process of this name that was killed.
+                member.wait_for_the_place();
+                match kafka.member(&group, member.orders, member.tell) {
+                    Ok(another) => member = Member { topics: member.topics, told: member.told, ..another },
+                    Err(error) => return tracing::error!("the group cannot be joined again: {error}"),
+                }
+            }
+            let voice = kafka.group_client().take();
+            drop((voice, member));
+        });
+        thread.map_err(|error| KafkaError::Other(format!("no thread for the group: {error}")))?;
+        Ok(Membership { orders: Some(orders), left })
+    }
+
+    fn member(
+        &self,
+        group: &str,
+        orders: Receiver<Vec<String>>,
+        tell: Box<dyn Fn(Share) + Send>,
+    ) -> Result<Member, KafkaError> {
         let settings = self.settings();
         let mut properties = vec![("group.id", group.to_owned()), ("max.poll.interval.ms", "300000".to_owned())];
         if !settings.is_led_by_the_broker() {
             properties.push(("partition.assignment.strategy", "cooperative-sticky".to_owned()));
             properties.push(("session.timeout.ms", SESSION.to_owned()));
         }
+        let defaults = [("client.id", "landfall"), ("topic.metadata.refresh.interval.ms", NEW_PARTITIONS)];
+        let not_given = defaults.into_iter().filter(|(key, _)| !settings.gives(key));
+        properties.extend(not_given.map(|(key, value)| (key, value.to_owned())));
         properties.extend(settings.membership());
         let client = Client::member(settings.conf(&properties)?, settings.brokers().to_owned())?;
         let queue = Queue::of_consumer(&client)?;
-        let (orders, inbox) = channel();
-        *self.group_client() = Some(Voice { group: group.to_owned(), client: client.clone(), is_member: true });
-        let kafka = self.clone();
-        let mut member = Member {
-            queue,
-            client,
-            orders: inbox,
-            share: Share::default(),
-            told: Share::default(),
-            tell: Box::new(tell),
-        };
-        let thread = std::thread::Builder::new().name("group-member".into()).spawn(move || {
-            member.serve();
-            *kafka.group_client() = None;
-        });
-        let thread = thread.map_err(|error| KafkaError::Other(format!("no thread for the group: {error}")))?;
-        Ok(Membership { orders: Some(orders), thread: Some(thread) })
+        let voice = Voice { group: group.to_owned(), client: client.clone(), is_member: true };
+        // Whoever spoke before goes without the lock: the end of a client takes its time.
+        let before = self.group_client().replace(voice);
+        drop(before);
+        let (share, told, topics) = (Share::default(), Share::default(), Vec::new());
+        Ok(Member { queue, client, orders, topics, share, told, tell, unreleased: false })
     }
+}
+
+/// Why a member no longer serves.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// Nobody gives orders any more; it has left the group.
+    Left,
+    /// Another member has its place, and its client can never work again.
+    Unreleased,
 }
 
 struct Member {
@@ -97,32 +128,62 @@ struct Member {
     queue: Queue,
     client: Arc<Client>,
     orders: Receiver<Vec<String>>,
+    topics: Vec<String>,
     share: Share,
     told: Share,
     tell: Box<dyn Fn(Share) + Send>,
+    unreleased: bool,
 }
 
 impl Member {
-    /// Until nobody gives orders any more.
-    fn serve(&mut self) {
+    /// Until nobody gives orders any more, or the client cannot go on.
+    fn serve(&mut self) -> End {
+        self.subscribe();
         loop {
             match self.orders.try_recv() {
-                Ok(topics) => self.subscribe(&topics),
+                Ok(topics) => {
+                    self.topics = topics;
+                    self.subscribe();
+                }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => break,
             }
             if let Some(event) = self.queue.event(TURN) {
                 self.hear(&event);
             }
-            if self.share != self.told {
-                self.told = self.share.clone();
-                (self.tell)(self.share.clone());
+            self.tell();
+            if self.unreleased {
+                return End::Unreleased;
             }
         }
         self.leave();
+        End::Left
     }
 
-    fn subscribe(&mut self, topics: &[String]) {
+    fn tell(&mut self) {
+        if self.share != self.told {
+            self.told = self.share.clone();
+            (self.tell)(self.share.clone());
+        }
+    }
+
+    fn wait_for_the_place(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < PLACE {
+            match self.orders.try_recv() {
+                Ok(topics) => self.topics = topics,
+                Err(TryRecvError::Empty) => std::thread::sleep(TURN),
+                // The next member hears of it, too.
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn subscribe(&mut self) {
+        let topics = &self.topics;
+        if topics.is_empty() {
+            return;
+        }
         let mut list = Partitions::with_capacity(topics.len());
         for topic in topics {
             match c_string(topic) {
@@ -141,13 +202,26 @@ impl Member {
     fn hear(&mut self, event: &Event) {
         match (event.kind(), event.error()) {
             (sys::RD_KAFKA_EVENT_REBALANCE, Some((code, text))) => self.rebalance(event, code, &text),
-            (sys::RD_KAFKA_EVENT_ERROR, Some((code::FATAL, _))) => self.share.trouble = Some(self.fatal()),
-            // What librdkafka mends by itself, topics that are not there any more among it, is no trouble of the group.
-            (sys::RD_KAFKA_EVENT_ERROR, Some((code, text))) => match KafkaError::sort(code, text) {
-                error if error.is_permanent() => self.share.trouble = Some(error),
-                error => tracing::debug!("the group: {error}"),
+            (sys::RD_KAFKA_EVENT_ERROR, Some((code, text))) => match self.fatal() {
+                Some(fatal) => self.share.trouble = Some(fatal),
+                None => self.hear_of_trouble(code, text),
             },
             _ => {}
+        }
+    }
+
+    /// What librdkafka mends by itself is no trouble of the group, nor are topics that are gone or forbidden: those are
+    /// found, and told, where topics are looked for.
+    fn hear_of_trouble(&mut self, code: i32, text: String) {
+        let error = match code {
+            code::TOPIC_AUTHORIZATION_FAILED => KafkaError::Missing(text),
+            INCONSISTENT_GROUP_PROTOCOL => KafkaError::Config(format!("{text}; the group is of another application")),
+            INVALID_SESSION_TIMEOUT => KafkaError::Config(format!("session.timeout.ms: {text}")),
+            code => KafkaError::sort(code, text),
+        };
+        match error {
+            KafkaError::Missing(_) | KafkaError::Unreachable(_) => tracing::debug!("the group: {error}"),
+            error => self.share.trouble = Some(error),
         }
     }
 
@@ -223,25 +297,31 @@ impl Member {
     fn refused(&mut self, code: i32, what: &str) {
         match code {
             0 => {}
-            code::FATAL => self.share.trouble = Some(self.fatal()),
+            code::FATAL => self.share.trouble = self.fatal(),
             code => tracing::warn!("the group: {what}: {}", describe(code)),
         }
     }
 
-    /// Why the client can never work again.
-    fn fatal(&self) -> KafkaError {
+    /// Why the client can never work again, where it is so.
+    fn fatal(&mut self) -> Option<KafkaError> {
         let mut reason: [c_char; 512] = [0; 512];
         // SAFETY: the client is alive, the buffer's size is told, and it ends with zero.
         let (code, told) = unsafe {
             let code = fatal_error(self.client.raw(), reason.as_mut_ptr(), reason.len());
             (code, CStr::from_ptr(reason.as_ptr()).to_string_lossy().into_owned())
         };
-        match code {
-            FENCED_INSTANCE_ID | UNRELEASED_INSTANCE_ID => KafkaError::Config(format!(
+        Some(match code {
+            0 => return None,
+            UNRELEASED_INSTANCE_ID => {
+                self.unreleased = true;
+                self.share.partitions.clear();
+                KafkaError::Unreachable(format!("another process has this group.instance.id, or had it ({told})"))
+            }
+            FENCED_INSTANCE_ID => KafkaError::Config(format!(
                 "another process has joined the group under the same group.instance.id: each needs its own ({told})"
             )),
             code => KafkaError::Fatal(format!("the group: {told} ({})", describe(code))),
-        }
+        })
     }
 
     /// Gives everything back, so that the others need not wait for the end of the session.
@@ -263,6 +343,8 @@ impl Member {
 
 /// Librdkafka's `RD_KAFKA_PARTITION_UA`.
 const ANY_PARTITION: i32 = -1;
+const INCONSISTENT_GROUP_PROTOCOL: i32 = 23;
+const INVALID_SESSION_TIMEOUT: i32 = 26;
 const FENCED_INSTANCE_ID: i32 = 82;
 const UNRELEASED_INSTANCE_ID: i32 = 111;
 

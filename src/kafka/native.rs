@@ -307,7 +307,7 @@ impl Queue {
         self.ptr
     }
 
-    /// Waits for an event: the answer of an admin call.
+    /// Waits for an event: the answer of an admin call, or what a consumer is told.
     pub fn event(&self, wait: Duration) -> Option<Event> {
         // SAFETY: the queue is alive; the event is owned by the wrapper.
         let ptr = unsafe { sys::rd_kafka_queue_poll(self.ptr, millis(wait)) };

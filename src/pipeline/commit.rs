@@ -37,10 +37,9 @@ impl StreamTask {
     /// A store of this process alone is trusted as a whole or not at all; in a shared one each record stands alone.
     fn trouble(&self, error: StoreError) -> Trouble {
         match error {
-            StoreError::Refused { .. } if self.works.store.is_shared() => Trouble::stop(
-                format!("{}: {error}", self.stream),
-                "see the message; nothing was changed, and the other streams go on",
-            ),
+            StoreError::Refused { .. } if self.works.store.is_shared() => {
+                Trouble::stop(format!("{}: {error}", self.stream), "see the message; nothing was changed")
+            }
             error => error.into(),
         }
     }
@@ -52,10 +51,17 @@ impl StreamTask {
         let old = std::mem::replace(&mut self.checkpoint, new);
         self.company.look(&self.checkpoint, &old);
         // Others commit, too; and what they landed is announced by who plans the stream.
-        if self.checkpoint.committed() != old.committed() && !self.is_helping() {
-            drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
+        if self.checkpoint.committed() != old.committed() {
+            self.announce();
         }
         self.works.board.checkpoint(&self.checkpoint);
+    }
+
+    /// Step five, and only by who plans the stream: whoever landed it.
+    pub(super) fn announce(&self) {
+        if !self.is_helping() {
+            drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
+        }
     }
 
     /// Step one, and on to step three: a batch whose rows are complete.
@@ -141,7 +147,7 @@ impl StreamTask {
         Ok(())
     }
 
-    /// Step four, with the gaps of what stands; then step five.
+    /// Step four, with the gaps of what stands.
     pub(super) async fn commit(&mut self) -> Result<(), Trouble> {
         if !self.uncommitted.is_empty() {
             self.advance(None).await?;
@@ -245,6 +251,16 @@ impl StreamTask {
             return Err(Trouble::Again(unclear));
         }
         tracing::debug!("{}: another process was faster: version {}", self.stream, found.version);
+        let plans = self.overtaken_by(found)?;
+        if plans {
+            // Two processes that plan in step would take turns in losing.
+            tokio::time::sleep(ambient::jitter(TURN)).await;
+        }
+        Ok(Attempt::Overtaken { plans })
+    }
+
+    /// What another process made of the record is what this one acts on. Returns whether it planned.
+    pub(super) fn overtaken_by(&mut self, found: Checkpoint) -> Result<bool, Trouble> {
         let plans = !found.only_commits_since(&self.checkpoint);
         let goes_on = found.only_goes_on_from(&self.checkpoint);
         self.adopt(found);
@@ -253,11 +269,9 @@ impl StreamTask {
             self.stop_reading_ahead();
             // Another process may have written down that the log was cut: what was heard of it must not come back.
             self.lineages.clear();
-            // Two processes that plan in step would take turns in losing.
-            tokio::time::sleep(ambient::jitter(TURN)).await;
         }
         // Where more was done than to plan behind what stood, what is under way may have another meaning now.
-        if goes_on { Ok(Attempt::Overtaken { plans }) } else { Err(Trouble::Anew) }
+        if goes_on { Ok(plans) } else { Err(Trouble::Anew) }
     }
 }
 

@@ -91,6 +91,11 @@ impl Company {
         seen.is_some_and(|seen| seen.elapsed() < GRACE)
     }
 
+    /// Whether any plan is left to its maker for now.
+    pub fn has_young(&self) -> bool {
+        self.others.keys().any(|span| self.is_young(*span))
+    }
+
     /// Whether another process plans this stream, too: what is read here ahead of its plan would be read in vain.
     pub fn is_accompanied(&self) -> bool {
         self.seen.is_some_and(|seen| seen.elapsed() < GRACE)

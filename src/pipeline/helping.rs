@@ -8,19 +8,34 @@ use std::time::{Duration, Instant};
 use super::{StreamTask, Trouble};
 
 /// How often it looks what the owner does, until it has learned how long a piece is.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
+const SELDOM: Duration = Duration::from_secs(30);
+/// How often it is looked whether others have landed what is left to them.
+const LOOK_ON: Duration = Duration::from_secs(3);
 /// An owner that lands nothing for so long cannot be helped this way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl StreamTask {
-    /// Until something was learned of the size of batches.
-    pub(super) async fn watch_the_owner(&mut self) -> Result<(), Trouble> {
-        self.learn();
-        if self.learned.chunk(&self.works.roll).is_none() && self.watched.elapsed() >= LOOK {
+    /// Who waits for others looks what they have done: who helps, until something was learned of the size of batches,
+    /// and everybody while plans of others are left to them.
+    pub(super) async fn watch_the_others(&mut self) -> Result<(), Trouble> {
+        if self.is_helping() {
+            self.learn();
+        }
+        let is_learning = self.is_helping() && self.learned.chunk(&self.works.roll).is_none();
+        let pause = match is_learning {
+            true => LOOK,
+            // What it has planned may have been decided about.
+            false if self.is_helping() => SELDOM,
+            false if self.works.store.is_shared() && self.company.has_young() && self.landing.is_empty() => LOOK_ON,
+            false => return Ok(()),
+        };
+        if self.watched.elapsed() >= pause {
             self.watched = Instant::now();
             let found = self.found().await?;
-            self.adopt(found);
-            self.learn();
+            if found.version > self.checkpoint.version {
+                self.overtaken_by(found)?;
+            }
         }
         Ok(())
     }

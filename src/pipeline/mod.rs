@@ -113,7 +113,7 @@ pub struct StreamTask {
     truncated_since: Option<Instant>,
     /// When this session began.
     began: Instant,
-    /// When a helper last looked at what the owner does.
+    /// When it was last looked at what other processes do.
     watched: Instant,
     /// Since when `--once` makes no progress.
     stuck: Option<Instant>,
@@ -179,6 +179,7 @@ impl StreamTask {
         }
         self.works.take_doubt(&self.stream);
         self.same_topic().await?;
+        self.announce();
         loop {
             if self.works.take_doubt(&self.stream) {
                 self.same_topic().await?;
@@ -187,9 +188,7 @@ impl StreamTask {
             if self.is_draining() {
                 self.stop_reading_ahead();
             }
-            if self.is_helping() {
-                self.watch_the_owner().await?;
-            }
+            self.watch_the_others().await?;
             self.resume_plans().await?;
             self.share_backlog().await?;
             self.read_ahead().await?;

@@ -27,6 +27,10 @@ impl StreamTask {
             if self.is_under_way(span) || self.is_draining() || self.is_left_to_its_maker(&planned) {
                 continue;
             }
+            // A commit before this one may have shown that another process has landed it.
+            if self.checkpoint.open_plan(span).is_none() {
+                continue;
+            }
             let plan = self.plan_of(&planned).await?;
             if self.looked.insert(span)
                 && let Some(landed) = self.works.sink.standing(&plan).await?

@@ -72,6 +72,14 @@ impl Works {
         self.board.ends(stream, ends.end);
     }
 
+    /// Of a stream that is still landed here: the question took a while.
+    pub fn refresh_ends(&self, stream: &Stream, ends: Ends, asked: Instant) {
+        let mut known = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = known.get_mut(stream) else { return };
+        *entry = (ends, asked);
+        self.board.ends(stream, ends.end);
+    }
+
     /// Another process lands it.
     pub fn forget(&self, stream: &Stream) {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);

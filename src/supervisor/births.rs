@@ -90,7 +90,8 @@ impl Run {
                 fresh.push(topic);
             }
         }
-        self.subscribe(&there);
+        self.refuse_foreign_group().await?;
+        self.subscribe(&there, &unclear);
         self.doubt(|stream| !there.contains(&stream.topic) && !unclear.contains(&stream.topic));
         // Also of those that are known: one that was made again has offsets that mean other records.
         let known = self.known.values().map(|known| &known.stream.topic).filter(|topic| there.contains(*topic));

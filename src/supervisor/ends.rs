@@ -72,7 +72,7 @@ async fn refresh(works: &Works, streams: &[Stream]) -> Result<(), KafkaError> {
     let answers = blocking(&works.kafka, move |kafka| kafka.list_offsets(&asks, isolation, ANSWER)).await?;
     for (stream, pair) in streams.iter().zip(answers.chunks_exact(2)) {
         if let [Ok(start), Ok(end)] = pair {
-            works.remember_ends(stream, Ends { start: start.offset, end: end.offset }, asked);
+            works.refresh_ends(stream, Ends { start: start.offset, end: end.offset }, asked);
         }
     }
     Ok(())

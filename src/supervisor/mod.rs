@@ -313,7 +313,8 @@ impl Run {
                     told = text;
                 }
             }
-            if !self.look_for_work().await {
+            self.give_up_vain_help();
+            if !self.look_around().await? {
                 self.rest().await;
             }
         };

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use landfall_sink::Stream;
+use landfall_sink::{Isolation, Stream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::births::blocking;
 use super::{ASK, Known, Plant, Run, RunError};
-use crate::kafka::{At, Kafka, KafkaError, Membership, Share};
+use crate::kafka::{Announced, At, Kafka, KafkaError, Membership, Share};
 use crate::pipeline::Phase;
 
 /// By topic and partition.
@@ -18,7 +19,15 @@ pub(super) type Key = (String, i32);
 /// A worker that found nothing to do for so long may help elsewhere.
 const IDLE: Duration = Duration::from_secs(2);
 /// A partition that was helped with, in vain or not, is left alone for so long.
-const REST: Duration = Duration::from_secs(20);
+const REST: Duration = Duration::from_secs(30);
+/// What has not been announced for so long after it should have been landed is behind.
+const SLACK: Duration = Duration::from_secs(10);
+/// How often the group is asked what it knows; with thousands of partitions less often.
+const OFTEN: Duration = Duration::from_secs(5);
+const SELDOM: Duration = Duration::from_secs(20);
+const MANY: usize = 500;
+/// Who is no member for so long should know why.
+const JOINING: Duration = Duration::from_secs(15);
 /// Partitions that are named one by one.
 const NAMED: usize = 20;
 
@@ -32,11 +41,20 @@ pub(super) struct Sharing {
     /// Partitions of others whose backlog this process takes pieces of.
     helps: BTreeSet<Key>,
     rests: HashMap<Key, Instant>,
-    /// Partitions of others, and how far behind they were when it was last looked.
-    behind: BTreeMap<Key, i64>,
-    began: Instant,
+    /// Partitions of others with records that are not announced yet.
+    behind: BTreeMap<Key, Behind>,
+    looked: Option<Instant>,
+    looking: Option<JoinHandle<Result<Group, KafkaError>>>,
+    joining: Instant,
     /// What was said of the group.
     told: Option<String>,
+}
+
+/// Since when `end` has not been reached.
+struct Behind {
+    end: i64,
+    since: Instant,
+    lag: i64,
 }
 
 impl Sharing {
@@ -51,7 +69,9 @@ impl Sharing {
             helps: BTreeSet::new(),
             rests: HashMap::new(),
             behind: BTreeMap::new(),
-            began: Instant::now(),
+            looked: None,
+            looking: None,
+            joining: Instant::now(),
             told: None,
         })
     }
@@ -65,8 +85,48 @@ impl Sharing {
 
     fn subscribe(&mut self, topics: BTreeSet<String>) {
         if !topics.is_empty() && topics != self.subscribed {
+            if self.subscribed.is_empty() {
+                self.joining = Instant::now();
+            }
             self.membership.subscribe(topics.iter().cloned().collect());
             self.subscribed = topics;
+        }
+    }
+
+    /// Who is no member plans nothing, and says so.
+    fn say_why_not(&mut self, share: &Share, group: &str) {
+        let is_waiting = !share.is_member && !self.subscribed.is_empty() && self.joining.elapsed() > JOINING;
+        let why = match &share.trouble {
+            Some(trouble) => trouble.to_string(),
+            None if is_waiting => "it does not answer".to_owned(),
+            None => return self.told = None,
+        };
+        if self.told.as_ref() != Some(&why) {
+            tracing::warn!(
+                "the consumer group {group}: {why}; waiting for it: it says which partitions are planned here \
+                 (source.assignment = \"all\" needs no group)"
+            );
+            self.told = Some(why);
+        }
+    }
+
+    /// What is announced is no position, but tells where it is worth to look for one. Where nothing was announced there
+    /// is no owner to be helped.
+    fn note_what_is_behind(&mut self, group: &Group, others: &BTreeSet<Key>) {
+        let announced = |told: &Announced| Some(((told.topic.clone(), told.partition), told.offset?));
+        let announced: HashMap<Key, i64> = group.announced.iter().filter_map(announced).collect();
+        self.behind.retain(|key, _| others.contains(key));
+        for (key, end) in &group.ends {
+            let Some(done) = announced.get(key).filter(|done| **done < *end) else {
+                self.behind.remove(key);
+                continue;
+            };
+            let fresh = || Behind { end: *end, since: Instant::now(), lag: 0 };
+            let behind = self.behind.entry(key.clone()).or_insert_with(fresh);
+            if *done >= behind.end {
+                *behind = fresh();
+            }
+            behind.lag = end - done;
         }
     }
 
@@ -104,10 +164,12 @@ impl Run {
         (0..partitions).filter(is_wanted).collect()
     }
 
-    pub(super) fn subscribe(&mut self, there: &BTreeSet<String>) {
+    /// A topic that the brokers were not clear about for a moment is not given up.
+    pub(super) fn subscribe(&mut self, there: &BTreeSet<String>, unclear: &BTreeSet<String>) {
         if let Some(sharing) = &mut self.sharing {
+            let doubtful = unclear.intersection(&sharing.subscribed);
             let could_land = |topic: &&String| !self.refused.contains_key(*topic);
-            sharing.subscribe(there.iter().filter(could_land).cloned().collect());
+            sharing.subscribe(there.iter().chain(doubtful).filter(could_land).cloned().collect());
         }
     }
 
@@ -115,16 +177,10 @@ impl Run {
     pub(super) fn heed_share(&mut self) -> Result<(), RunError> {
         let Some(sharing) = &mut self.sharing else { return Ok(()) };
         let share = sharing.share.borrow_and_update().clone();
-        if let Some(trouble) = share.trouble {
-            if trouble.is_permanent() {
-                return Err(trouble.into());
-            }
-            let text = trouble.to_string();
-            if sharing.told.as_ref() != Some(&text) {
-                tracing::warn!("the consumer group {}: {text}; trying again", self.plant.group);
-                sharing.told = Some(text);
-            }
+        if let Some(trouble) = share.trouble.as_ref().filter(|trouble| trouble.is_permanent()) {
+            return Err(trouble.clone().into());
         }
+        sharing.say_why_not(&share, &self.plant.group);
         let before = std::mem::replace(&mut sharing.has, share.partitions.clone());
         tell(share.partitions.difference(&before), "plans", share.partitions.len());
         tell(before.difference(&share.partitions), "gives up", share.partitions.len());
@@ -144,7 +200,13 @@ impl Run {
         }
         // Those that could not be started are somebody else's to try now.
         let is_done_with = |key: &Key, known: &Known| known.phase.is_none() && !share.partitions.contains(key);
-        self.known.retain(|key, known| !is_done_with(key, known));
+        self.known.retain(|key, known| {
+            let done = is_done_with(key, known);
+            if done {
+                self.works.forget(&known.stream);
+            }
+            !done
+        });
         Ok(())
     }
 
@@ -160,59 +222,103 @@ impl Run {
         sharing.owns(&key)
     }
 
-    /// Where workers have nothing to do, the partition that is the furthest behind may be helped with. Returns whether
-    /// there is one to be started.
-    pub(super) async fn look_for_work(&mut self) -> bool {
+    /// Hears what was found out of the group, and asks anew when it is time. Returns whether there is a partition to
+    /// be helped with.
+    pub(super) async fn look_around(&mut self) -> Result<bool, RunError> {
         let isolation = self.plant.sink.layout().isolation;
-        let others = self.partitions_of_others();
-        let Some(sharing) = &mut self.sharing else { return false };
-        sharing.rests.retain(|_, since| since.elapsed() < REST);
-        let is_member = sharing.share.borrow().is_member && sharing.began.elapsed() > IDLE;
-        let hands = self.works.crew.idle_for(isolation, IDLE);
-        if !is_member || sharing.helps.len() >= hands || others.is_empty() {
-            sharing.behind.clear();
-            return false;
+        let all: Vec<Key> = self.partitions().collect();
+        let others = all.iter().filter(|key| !self.known.contains_key(*key) && self.phase(&key.0, key.1).is_none());
+        let others: BTreeSet<Key> = others.cloned().collect();
+        let Some(sharing) = &mut self.sharing else { return Ok(false) };
+        if let Some(answer) = sharing.looking.take_if(|looking| looking.is_finished())
+            && let Ok(Ok(group)) = answer.await
+        {
+            refuse_foreign(&self.plant, &group)?;
+            sharing.note_what_is_behind(&group, &others);
         }
-        // What is announced is no position, but tells where it is worth to look for one.
-        let group = self.plant.group.clone();
-        let Ok(behind) = blocking(&self.works.kafka, move |kafka| behind(&kafka, &group, others, isolation)).await
-        else {
-            return false;
-        };
-        // Behind at two looks: what has just come is its owner's.
-        let before = std::mem::replace(&mut sharing.behind, behind);
-        let lasts = |key: &Key| before.get(key).is_some_and(|before| *before > 0) && !sharing.rests.contains_key(key);
-        let furthest = sharing.behind.iter().filter(|(key, lag)| **lag > 0 && lasts(key)).max_by_key(|(_, lag)| **lag);
-        let Some((key, lag)) = furthest.map(|(key, lag)| (key.clone(), *lag)) else { return false };
-        tracing::debug!("{}/{} is {lag} records behind: may help", key.0, key.1);
-        sharing.helps.insert(key)
+        let pause = if all.len() > MANY { SELDOM } else { OFTEN };
+        if sharing.looking.is_none() && sharing.looked.is_none_or(|looked| looked.elapsed() >= pause) && !all.is_empty()
+        {
+            sharing.looked = Some(Instant::now());
+            let (group, kafka) = (self.plant.group.clone(), self.works.kafka.clone());
+            let ask = move |kafka: Kafka| ask(&kafka, &group, all, &others, isolation);
+            sharing.looking = Some(tokio::spawn(async move { blocking(&kafka, ask).await }));
+        }
+        let hands = self.works.crew.idle_for(isolation, IDLE);
+        sharing.rests.retain(|_, since| since.elapsed() < REST);
+        if !sharing.share.borrow().is_member || sharing.helps.len() >= hands {
+            return Ok(false);
+        }
+        let is_late = |behind: &Behind| behind.since.elapsed() > self.plant.roll.max_age + SLACK;
+        let late = sharing.behind.iter().filter(|(key, behind)| is_late(behind) && !sharing.rests.contains_key(*key));
+        let Some(key) = late.max_by_key(|(_, behind)| behind.lag).map(|(key, _)| key.clone()) else { return Ok(false) };
+        sharing.behind.remove(&key);
+        tracing::debug!("{}/{} is behind: this process may help", key.0, key.1);
+        Ok(sharing.helps.insert(key))
     }
 
-    fn partitions_of_others(&self) -> Vec<Key> {
-        let all = self.there.iter().flat_map(|(topic, count)| (0..*count).map(|partition| (topic.clone(), partition)));
-        all.filter(|key| !self.known.contains_key(key) && self.phase(&key.0, key.1).is_none()).collect()
+    /// Before the group is joined: it must not be another lake's, which would land what this one is to land.
+    pub(super) async fn refuse_foreign_group(&self) -> Result<(), RunError> {
+        let is_joined = self.sharing.as_ref().is_none_or(|sharing| !sharing.subscribed.is_empty());
+        let all: Vec<Key> = self.partitions().collect();
+        if is_joined || all.is_empty() {
+            return Ok(());
+        }
+        let group = self.plant.group.clone();
+        let announced = blocking(&self.works.kafka, move |kafka| kafka.announced(&group, &all)).await?;
+        refuse_foreign(&self.plant, &Group { announced, ends: BTreeMap::new() })
+    }
+
+    /// What could not be started is not helped with.
+    pub(super) fn give_up_vain_help(&mut self) {
+        let Some(sharing) = &mut self.sharing else { return };
+        let is_started = |key: &Key| self.known.get(key).is_some_and(|known| known.phase.is_some());
+        let vain: Vec<Key> = sharing.helps.iter().filter(|key| !is_started(key)).cloned().collect();
+        for key in vain {
+            sharing.helps.remove(&key);
+            sharing.rests.insert(key, Instant::now());
+        }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = Key> {
+        self.there.iter().flat_map(|(topic, count)| (0..*count).map(|partition| (topic.clone(), partition)))
     }
 }
 
-/// How far each partition is behind, by what was announced of it.
-fn behind(
+/// What the group's coordinator and the brokers tell.
+struct Group {
+    announced: Vec<Announced>,
+    /// Of partitions that other processes plan.
+    ends: BTreeMap<Key, i64>,
+}
+
+fn ask(
     kafka: &Kafka,
     group: &str,
-    partitions: Vec<Key>,
-    isolation: landfall_sink::Isolation,
-) -> Result<BTreeMap<Key, i64>, KafkaError> {
-    let asks: Vec<(String, i32, At)> =
-        partitions.iter().map(|(topic, partition)| (topic.clone(), *partition, At::End)).collect();
+    all: Vec<Key>,
+    others: &BTreeSet<Key>,
+    isolation: Isolation,
+) -> Result<Group, KafkaError> {
+    let announced = kafka.announced(group, &all)?;
+    let asks: Vec<(String, i32, At)> = others.iter().map(|(topic, at)| (topic.clone(), *at, At::End)).collect();
     let ends = kafka.list_offsets(&asks, isolation, ASK)?;
-    let announced = kafka.announced(group, &partitions)?;
-    let announced: HashMap<Key, i64> =
-        announced.into_iter().filter_map(|told| Some(((told.topic, told.partition), told.offset?))).collect();
-    let lag = |(key, end): (Key, Result<crate::kafka::OffsetAt, KafkaError>)| {
-        let end = end.ok()?.offset;
-        let lag = end - announced.get(&key).copied().unwrap_or(0);
-        Some((key, lag))
-    };
-    Ok(partitions.into_iter().zip(ends).filter_map(lag).collect())
+    let ends = others.iter().cloned().zip(ends).filter_map(|(key, end)| Some((key, end.ok()?.offset))).collect();
+    Ok(Group { announced, ends })
+}
+
+/// Two lakes on one group would each land what the group gives to them, and no more.
+fn refuse_foreign(plant: &Plant, group: &Group) -> Result<(), RunError> {
+    let lake = plant.origin.lake_id();
+    let is_foreign = |told: &&Announced| !told.metadata.is_empty() && told.metadata != lake;
+    match group.announced.iter().find(is_foreign) {
+        None => Ok(()),
+        Some(told) => Err(KafkaError::Config(format!(
+            "the consumer group {} is used by lake {} (at {}/{}), and this is lake {lake}: each would land a part. Give \
+             each lake a group.id of its own in [kafka.properties], or none; if that lake is gone, delete the group",
+            plant.group, told.metadata, told.topic, told.partition
+        ))
+        .into()),
+    }
 }
 
 fn tell<'a>(keys: impl Iterator<Item = &'a Key>, what: &str, now: usize) {

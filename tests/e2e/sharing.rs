@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::rig::driver::Running;
-use crate::rig::{Landfall, Scene, Settings, wait_until};
+use crate::rig::{Landfall, Scene, Settings, fresh, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -58,6 +58,7 @@ fn taken_over(vary: impl Fn(Settings, usize) -> Settings) {
     let mut running: Vec<Running> = installations.iter().map(Landfall::run).collect();
     wait_until("the partitions are shared out", SOON, || are_shared_out(&running.iter().collect::<Vec<_>>(), 6));
     scene.until_landed(SOON);
+    commands_know_the_members(&installations[0]);
     let dead = running.pop().expect("three");
     let orphans = planned_by(&dead);
     dead.kill();
@@ -75,15 +76,78 @@ fn taken_over(vary: impl Fn(Settings, usize) -> Settings) {
     assert_eq!(scene.finish(&shared(&scene)).rows, 900);
 }
 
+/// Who plans what is told, and what must not be done beside them is refused.
+fn commands_know_the_members(landfall: &Landfall) {
+    let status = landfall.command(&["status", "--output", "json", "landfall.toml"]).expect_code(0).stdout;
+    let told: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    let rows = told["streams"].as_array().expect("streams");
+    let owners: BTreeSet<&str> = rows.iter().filter_map(|row| row["owner"].as_str()).collect();
+    assert!(rows.iter().all(|row| row["owner"].is_string() && row["lag"] == 0) && owners.len() == 3, "{status}");
+    let rebuild = landfall.command(&["rebuild", "--yes", "landfall.toml"]);
+    assert_ne!(rebuild.code(), Some(0));
+    rebuild.expect_words(&["has members", "127.0.0.1"]);
+}
+
+/// Killed, and back at once under the same name: the coordinator holds its place until it comes, or until its session
+/// ends.
+#[test]
+fn a_process_that_comes_back_under_its_name_gets_its_place() {
+    comes_back(|settings| settings);
+}
+
+#[test]
+fn a_process_that_comes_back_under_its_name_gets_its_place_from_the_broker() {
+    comes_back(|mut settings| {
+        settings.properties.retain(|(name, _)| name != "session.timeout.ms");
+        settings.property("group.protocol", "consumer")
+    });
+}
+
+fn comes_back(vary: impl Fn(Settings) -> Settings) {
+    let mut scene = Scene::new("comes-back", 2);
+    scene.fill(50);
+    let settings = vary(shared(&scene)).property("group.instance.id", "landfall-0");
+    let landfall = scene.beside(&settings);
+    for round in 1..=2 {
+        let running = landfall.run();
+        scene.until_landed(SOON);
+        assert_eq!(planned_by(&running).len(), 2);
+        running.kill();
+        scene.fill_from(50 * round, 50);
+    }
+    let last = landfall.run();
+    scene.until_landed(SOON);
+    last.terminate(Duration::from_secs(20)).expect_code(0);
+    assert_eq!(scene.finish(&shared(&scene)).rows, 300);
+}
+
+/// Each would land the partitions that the group gives to it, and no more.
+#[test]
+fn a_group_of_another_lake_is_refused() {
+    let mut scene = Scene::new("two-lakes", 2);
+    scene.fill(50);
+    let settings = shared(&scene).group(&fresh("one-group"));
+    scene.landfall.configure(&settings);
+    let first = scene.landfall.run();
+    scene.until_landed(SOON);
+    // The committed offsets are announced after five seconds at most.
+    std::thread::sleep(Duration::from_secs(7));
+    let other = Landfall::new(&scene.dir().join("another"), &settings);
+    other.run().wait(SOON).expect_code(78).expect_words(&["is used by lake", "group.id"]);
+    scene.fill_from(50, 50);
+    scene.until_landed(SOON);
+    first.terminate(Duration::from_secs(20)).expect_code(0);
+}
+
 /// One partition, two processes: the one that the partition is not given to takes pieces of the backlog.
 #[test]
 fn a_backlog_of_one_partition_is_landed_by_two_processes() {
     let mut scene = Scene::new("helped", 1);
-    let settings = || Settings { workers: 1, max_age: "60s", ..shared(&scene) }.max_records(300);
+    let settings = || Settings { workers: 1, ..shared(&scene) }.max_records(50);
     scene.fill(60_000);
     let installations = [scene.beside(&settings()), scene.beside(&settings())];
     let running: Vec<Running> = installations.iter().map(Landfall::run).collect();
-    wait_until("all but the end has landed", Duration::from_secs(120), || scene.landfall.files() >= 199);
+    wait_until("all but the end has landed", Duration::from_secs(120), || scene.landfall.files() >= 1199);
     let ended: Vec<String> =
         running.into_iter().map(|one| one.terminate(Duration::from_secs(20)).expect_code(0).stderr).collect();
     scene.look().assert_sound("helped");

@@ -147,7 +147,7 @@ fn plans_of_both(mut scene: Scene) {
     assert!(history.ours_of_theirs > 0 && history.theirs_of_ours > 0, "{history:?}");
     for versions in versions(&scene.landfall).into_values() {
         let (number, newest) = versions.last_key_value().expect("a version");
-        assert_eq!(newest["format"], json!({"major": 1, "minor": 1}), "version {number}");
+        assert_eq!(newest["format"], json!({"major": 1, "minor": 2}), "version {number}");
     }
     ours.command(&["verify", "--kafka", "landfall.toml"]).expect_code(0);
     theirs.command(&["verify", "--kafka", "landfall.toml"]).expect_code(0);
@@ -291,11 +291,11 @@ fn a_newer_major_version_is_refused_by_name() {
     wait_until("the upgraded stream has stopped", Duration::from_secs(60), || {
         fill(scene.journal.snapshot()[&(upgraded.clone(), 0)].len());
         std::thread::sleep(Duration::from_millis(300));
-        ours.errors().contains("format 2.0")
+        ours.errors().contains("format 2.1")
     });
     wait_until("both have landed", Duration::from_secs(60), || scene.check.look(&scene.journal).clean());
     theirs.terminate(Duration::from_secs(20)).expect_code(0);
-    let words = [upgraded.as_str(), "format 2.0", "knows 1.x", "run the release that wrote it, or a newer one"];
+    let words = [upgraded.as_str(), "format 2.1", "knows 1.x", "run the release that wrote it, or a newer one"];
     ours.terminate(Duration::from_secs(20)).expect_words(&words);
 
     fill(scene.journal.snapshot()[&(upgraded.clone(), 0)].len());

@@ -23,6 +23,7 @@ impl Checkpoint {
             nonce: nonce.into(),
             stream,
             adopted_topic_id: None,
+            cuts: 0,
             genesis,
             next: genesis,
             next_epoch: None,
@@ -107,6 +108,7 @@ impl Checkpoint {
         if decision == Resolution::Truncated {
             new.forget_epochs_from(span.from);
             new.accepted_cut = Some(span.from);
+            new.cuts = new.cuts.saturating_add(1);
         }
         Ok(new)
     }
