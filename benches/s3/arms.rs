@@ -25,10 +25,10 @@ pub enum Kind {
     /// `landfall run --once`.
     Land,
     /// `landfall run` for so many seconds; how long batches take, and what is asked of the store where that
-    /// is counted.
-    Steady { seconds: u64, counted: bool },
+    /// is counted. It begins when there were `warm` batches in each partition.
+    Steady { seconds: u64, warm: usize, counted: bool },
     /// `landfall run --once`, and the same.
-    Backlog { counted: bool },
+    Backlog { warm: usize, counted: bool },
     /// `landfall run` until all streams run and have landed.
     Start { counted: bool },
 }
@@ -77,10 +77,10 @@ pub fn run(order: &Order) -> anyhow::Result<()> {
         Kind::Put { from } => serde_json::to_string(&landing::put(order, from)?),
         Kind::Prepare => serde_json::to_string(&landing::prepare(order)?),
         Kind::Land => serde_json::to_string(&landing::land(order)?),
-        Kind::Steady { seconds, counted } => {
-            serde_json::to_string(&steady::run(order, &heard, Some(*seconds), *counted)?)
+        Kind::Steady { seconds, warm, counted } => {
+            serde_json::to_string(&steady::run(order, &heard, Some(*seconds), *warm, *counted)?)
         }
-        Kind::Backlog { counted } => serde_json::to_string(&steady::run(order, &heard, None, *counted)?),
+        Kind::Backlog { warm, counted } => serde_json::to_string(&steady::run(order, &heard, None, *warm, *counted)?),
         Kind::Start { counted } => serde_json::to_string(&starts::start(order, *counted)?),
     };
     println!("{}", answer?);

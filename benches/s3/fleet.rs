@@ -56,16 +56,16 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Fleet> {
         let half = together(bench, &hot, 1, Some(HALF))?;
         let halves = together(bench, &hot, 2, Some(HALF))?;
         eprintln!("fleet: round {round} one {one:?}, two {two:?}, half a core {half:?}, twice {halves:?}");
-        rounds.push((one, two, half, halves));
+        rounds.push([one, two, half, halves]);
     }
-    let of = |figure: &dyn Fn(&(Together, Together, Together, Together)) -> f64| median(rounds.iter().map(figure));
+    let of = |figure: fn(&[Together; 4]) -> f64| median(rounds.iter().map(figure));
     Ok(Fleet {
-        two_over_one_cpu: of(&|(one, two, ..)| two.cpu_s_per_million / one.cpu_s_per_million),
-        one_over_two_wall: of(&|(_, _, one, two)| two.records_per_s / one.records_per_s),
-        one_cpu_s_per_million: of(&|(one, ..)| one.cpu_s_per_million),
-        two_cpu_s_per_million: of(&|(_, two, ..)| two.cpu_s_per_million),
-        one_records_per_s: of(&|(_, _, one, _)| one.records_per_s),
-        two_records_per_s: of(&|(_, _, _, two)| two.records_per_s),
+        two_over_one_cpu: of(|[one, two, ..]| two.cpu_s_per_million / one.cpu_s_per_million),
+        one_over_two_wall: of(|[.., one, two]| two.records_per_s / one.records_per_s),
+        one_cpu_s_per_million: of(|[one, ..]| one.cpu_s_per_million),
+        two_cpu_s_per_million: of(|[_, two, ..]| two.cpu_s_per_million),
+        one_records_per_s: of(|[.., one, _]| one.records_per_s),
+        two_records_per_s: of(|[.., two]| two.records_per_s),
     })
 }
 

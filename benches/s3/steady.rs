@@ -24,13 +24,13 @@ pub struct Rhythm {
     pub requests_per_batch: BTreeMap<String, f64>,
 }
 
-/// Runs for so many seconds, or once. What begins counts from the moment when every stream has committed a few times.
-pub fn run(order: &Order, heard: &Heard, seconds: Option<u64>, counted: bool) -> anyhow::Result<Rhythm> {
+/// Runs for so many seconds, or once, after `warm` batches in every partition.
+pub fn run(order: &Order, heard: &Heard, seconds: Option<u64>, warm: usize, counted: bool) -> anyhow::Result<Rhythm> {
     let (place, liar) = match counted {
         true => order.place.counted().map(|(place, liar)| (place, Some(liar)))?,
         false => (order.place.clone(), None),
     };
-    let (liar, warm) = (liar.as_ref(), usize::try_from(order.work.partitions)? * 3);
+    let (liar, warm) = (liar.as_ref(), usize::try_from(order.work.partitions)? * warm);
     let (before, after) = encoding::runtime()?.block_on(async {
         let landfall = order.open(&place).await?;
         let Some(seconds) = seconds else {

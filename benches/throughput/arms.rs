@@ -41,7 +41,7 @@ pub struct Order {
 
 pub fn run(order: &Order) -> anyhow::Result<Cost> {
     let lake_of = |turn: u64| -> anyhow::Result<Arc<dyn Lake>> {
-        Ok(Arc::new(LocalLake::open(&order.dir.join(format!("turn-{turn}")), 4)?))
+        Ok(Arc::new(LocalLake::open(order.dir.join(format!("turn-{turn}")), 4)?))
     };
     let cost = match order.kind {
         Kind::Consume => consume(&order.work),

@@ -26,10 +26,15 @@ pub struct Rhythms {
 
 const PARTITIONS: i32 = 12;
 const PER_SECOND: u64 = 400;
-const AGE: Duration = Duration::from_millis(500);
+const AGE: Duration = Duration::from_millis(250);
 /// A backlog of so many batches in every partition.
-const BATCHES: i64 = 40;
-const RECORDS: i64 = 500;
+const BATCHES: i64 = 150;
+const RECORDS: i64 = 200;
+/// Births and clients are behind it.
+const WARM: usize = 3;
+/// Requests are counted when old versions are deleted too: 100 are kept, and a batch makes one or two.
+const WARM_TO_COUNT: usize = 65;
+const WARM_BACKLOG_TO_COUNT: usize = 110;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Rhythms> {
     let small = shape("100B").context("the shape of 100 B")?;
@@ -59,7 +64,8 @@ fn trickled(bench: &Bench, at: Where, counted: bool, shape: &Shape) -> anyhow::R
     let server = Server::playground(&[("trickle", PARTITIONS)])?;
     let topic = Topic { server: &server, name: "trickle".into(), partitions: PARTITIONS, records_each: 0 };
     let site = bench.site(at)?;
-    let mut order = bench.order(Kind::Steady { seconds: bench.options.seconds, counted }, &topic, &site);
+    let warm = if counted { WARM_TO_COUNT } else { WARM };
+    let mut order = bench.order(Kind::Steady { seconds: bench.options.seconds, warm, counted }, &topic, &site);
     order.max_age = AGE;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -73,7 +79,8 @@ fn trickled(bench: &Bench, at: Where, counted: bool, shape: &Shape) -> anyhow::R
 
 fn in_backlog(bench: &Bench, topic: &Topic<'_>, at: Where, counted: bool) -> anyhow::Result<Rhythm> {
     let site = bench.site(at)?;
-    let mut order = bench.order(Kind::Backlog { counted }, topic, &site);
+    let warm = if counted { WARM_BACKLOG_TO_COUNT } else { WARM };
+    let mut order = bench.order(Kind::Backlog { warm, counted }, topic, &site);
     order.max_records = u64::try_from(RECORDS)?;
     bench.ask(&order)
 }
