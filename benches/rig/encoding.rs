@@ -12,20 +12,23 @@ use landfall_sink_files::{ParquetOptions, ParquetSink};
 use super::reading::read;
 use super::work::{Cost, Stopwatch, Work};
 
-/// As many partitions as fit into this are read first, and encoded again and again.
+/// As many partitions as fit into this are read first, or as much of them, and encoded again and again.
 const SAMPLE: usize = 96 << 20;
+/// So many records say what one takes.
+const FEW: i64 = 50_000;
 
 /// Into lakes that `lake_of` makes, one for each time that the sample is encoded.
 pub fn encode(work: &Work, lake_of: impl Fn(u64) -> anyhow::Result<Arc<dyn Lake>>) -> anyhow::Result<Cost> {
-    let sample = sample(work)?;
+    let whole = work;
+    let (work, sample) = &sample(work)?;
     let set: u64 = sample.iter().flatten().map(|batch| batch.num_rows() as u64).sum();
     ensure!(set > 0, "{} is empty", work.topic);
-    let turns = work.records().div_ceil(set);
+    let turns = whole.records().div_ceil(set);
     let runtime = runtime()?;
     let watch = Stopwatch::start()?;
     for turn in 0..turns {
         let sink = &sink(lake_of(turn)?, layout())?;
-        let (sample, runtime) = (&sample, &runtime);
+        let runtime = &runtime;
         let done: anyhow::Result<()> = std::thread::scope(|scope| {
             let encode = |worker: usize| {
                 let mut mine = sample.iter().skip(worker).step_by(work.workers);
@@ -39,13 +42,19 @@ pub fn encode(work: &Work, lake_of: impl Fn(u64) -> anyhow::Result<Arc<dyn Lake>
     watch.stop(set * turns)
 }
 
-/// The batches of the first partitions, as the product's reader cuts them.
-fn sample(work: &Work) -> anyhow::Result<Vec<Vec<RecordBatch>>> {
-    let first = batches(work, 0..1)?;
-    let one: usize = first.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
+/// The batches of the first partitions, as the product's reader cuts them, and what they are of the work.
+fn sample(work: &Work) -> anyhow::Result<(Work, Vec<Vec<RecordBatch>>)> {
+    let few = Work { records_each: work.records_each.min(FEW), ..work.clone() };
+    let first = batches(&few, 0..1)?;
+    let bytes: usize = first.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
+    let one = bytes as f64 / few.records_each.max(1) as f64;
     let workers = i32::try_from(work.workers)?;
-    let partitions = i32::try_from(SAMPLE / one.max(1))?.max(workers).min(work.partitions);
-    batches(work, 0..partitions)
+    let fit = (SAMPLE as f64 / one.max(1.0)) as i64;
+    let records_each = work.records_each.min(fit / i64::from(workers)).max(1);
+    let partitions = i32::try_from(fit / records_each)?.max(workers).min(work.partitions);
+    let part = Work { records_each, ..work.clone() };
+    let batches = batches(&part, 0..partitions)?;
+    Ok((part, batches))
 }
 
 fn batches(work: &Work, partitions: std::ops::Range<i32>) -> anyhow::Result<Vec<Vec<RecordBatch>>> {

@@ -7,6 +7,7 @@ mod arms;
 mod blind;
 mod fleet;
 mod landing;
+mod line;
 mod listener;
 mod parts;
 #[path = "../rig/mod.rs"]
@@ -77,6 +78,12 @@ pub struct Options {
     /// Data files that a restart should not depend on.
     #[arg(long, default_value_t = 20_000)]
     pub files: i64,
+    /// Milliseconds that an answer of the far store takes longer.
+    #[arg(long, default_value_t = 25)]
+    pub far_ms: u64,
+    /// Megabytes a second on the way to the far store.
+    #[arg(long, default_value_t = 100)]
+    pub far_mb: u64,
     /// Lakes and brokers are made below this directory, and removed.
     #[arg(long)]
     pub dir: Option<PathBuf>,

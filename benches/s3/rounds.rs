@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Options;
 use crate::arms::{Kind, Order};
+use crate::line::Line;
 use crate::rig::gauge;
 use crate::rig::servers::Server;
 use crate::rig::work::{Cost, Work};
@@ -35,7 +36,11 @@ pub struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Where {
     Disk,
-    Bucket { signed: bool },
+    Bucket {
+        signed: bool,
+    },
+    /// The same bucket at the end of a long line.
+    Far,
 }
 
 pub const BUCKET: Where = Where::Bucket { signed: false };
@@ -56,6 +61,7 @@ pub struct Bench {
     pub workers: usize,
     pub cores: usize,
     pub store: S3Server,
+    far: Line,
     pub dir: PathBuf,
     lakes: AtomicUsize,
 }
@@ -87,12 +93,15 @@ impl Bench {
         let root = options.dir.clone().unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned());
         let dir = root.join(format!("bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
+        let store = S3Server::start(store::Kind::Versitygw);
+        let rate = options.far_mb.max(1) as f64 * 1e6;
         Ok(Bench {
+            far: Line::before(store.port, Duration::from_millis(options.far_ms), rate)?,
             options: options.clone(),
             memory,
             workers: if options.workers == 0 { cores } else { options.workers },
             cores,
-            store: S3Server::start(store::Kind::Versitygw),
+            store,
             dir: dir.canonicalize()?,
             lakes: AtomicUsize::new(0),
         })
@@ -110,6 +119,10 @@ impl Bench {
             }
             Where::Bucket { signed } => {
                 let place = Place::bucket(&self.store, &name, signed);
+                Site { place, objects: self.store.objects(&name), dir }
+            }
+            Where::Far => {
+                let place = Place::bucket(&self.store, &name, false).through(self.far.port);
                 Site { place, objects: self.store.objects(&name), dir }
             }
         })

@@ -48,12 +48,17 @@ impl Place {
     /// The same lake behind a proxy of this process, which counts.
     pub fn counted(&self) -> anyhow::Result<(Place, Liar)> {
         let liar = Liar::before(self.port.context("only what goes to a bucket is counted")?);
-        let mut place = self.clone();
-        for (name, value) in &mut place.options {
+        Ok((self.clone().through(liar.port), liar))
+    }
+
+    /// The same lake by another port.
+    pub fn through(mut self, port: u16) -> Place {
+        for (name, value) in &mut self.options {
             if name == "aws_endpoint" {
-                *value = liar.endpoint();
+                *value = format!("http://127.0.0.1:{port}");
             }
         }
-        Ok((place, liar))
+        self.port = self.port.map(|_| port);
+        self
     }
 }

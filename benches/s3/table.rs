@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::parts::{Backlog, Report};
+use crate::starts::Started;
 use crate::steady::Rhythm;
 
 pub fn print(report: &Report) {
@@ -26,33 +27,24 @@ pub fn print(report: &Report) {
             "plan to commit", "batches", "p50 ms", "p99 ms", "worst"
         );
         rhythm("bucket", &steady.bucket);
+        rhythm("far bucket", &steady.far);
         rhythm("disk", &steady.disk);
         rhythm("backlog, bucket", &steady.backlog_in_bucket);
         rhythm("backlog, disk", &steady.backlog_on_disk);
     }
     if let Some(starts) = &report.starts {
         println!("\n{:<18} {:>8} {:>8} {:>8}  requests per partition", "start, seconds", "open", "run", "landed");
-        for (place, pair) in [("bucket", &starts.bucket), ("disk", &starts.disk)] {
-            for (name, started) in [("first", &pair.birth), ("again", &pair.restart)] {
-                println!(
-                    "{:<18} {:>8.2} {:>8.2} {:>8.2}  {}",
-                    format!("{name}, {place}"),
-                    started.opened_s,
-                    started.running_s,
-                    started.landed_s,
-                    requests(&started.requests_per_partition)
-                );
-            }
+        for (place, pair) in [("bucket", &starts.bucket), ("far bucket", &starts.far), ("disk", &starts.disk)] {
+            start(&format!("first, {place}"), &pair.birth);
+            start(&format!("again, {place}"), &pair.restart);
         }
     }
     if let Some(files) = &report.files {
-        println!("\n{:<18} {:>12} {:>12} {:>12}", "restart, seconds", files.few, files.many, "files a s");
-        let rows = [
-            ("bucket", files.few_in_bucket_s, files.many_in_bucket_s, files.files_per_s_in_bucket),
-            ("disk", files.few_on_disk_s, files.many_on_disk_s, files.files_per_s_on_disk),
-        ];
-        for (name, few, many, made) in rows {
-            println!("{name:<18} {few:>12.3} {many:>12.3} {made:>12.0}");
+        println!("\n{:<18} {:>8} {:>8} {:>8}", "restart, seconds", "open", "run", "landed");
+        for (place, grown) in [("bucket", &files.bucket), ("disk", &files.disk)] {
+            start(&format!("{} in {place}", grown.few), &grown.with_few);
+            start(&format!("{} in {place}", grown.many), &grown.with_many);
+            println!("{:<18} {:.0} files a second while they were made", "", grown.files_per_s);
         }
     }
     if let Some(fleet) = &report.fleet {
@@ -82,12 +74,26 @@ fn landing(name: &str, backlog: &Backlog) {
         );
     }
     println!(
-        "{:<18} max(encode, put) ÷ bucket {:.2}; max(dry, put) ÷ bucket {:.2}; of the ceiling of the CPU {:.2}",
-        "", backlog.parts_over_bucket, backlog.read_parts_over_bucket, backlog.of_the_ceiling
+        "{:<18} max(encode, put) ÷ bucket {:.2}; max(dry, put) ÷ bucket {:.2}, far {:.2}; of the ceiling of the CPU {:.2}",
+        "",
+        backlog.parts_over_bucket,
+        backlog.read_parts_over_bucket,
+        backlog.far_parts_over_bucket,
+        backlog.of_the_ceiling
     );
     println!(
         "{:<18} CPU over disk {:.2}, signed {:.2}; signing {:.3} CPU s/M, and {:.3} in the store",
         "", backlog.cpu_over_disk, backlog.signed_over_disk, backlog.signing, backlog.signing_in_store
+    );
+}
+
+fn start(name: &str, seen: &Started) {
+    println!(
+        "{name:<18} {:>8.2} {:>8.2} {:>8.2}  {}",
+        seen.opened_s,
+        seen.running_s,
+        seen.landed_s,
+        requests(&seen.requests_per_partition)
     );
 }
 

@@ -15,6 +15,8 @@ pub struct Backlog {
     pub parts_over_bucket: f64,
     /// The same with reading and encoding as one part: both want the same cores.
     pub read_parts_over_bucket: f64,
+    /// The same where each answer takes longer, as from a store that is not next door.
+    pub far_parts_over_bucket: f64,
     /// Records a second ÷ what the cores could do if nothing but the CPU seconds of reading, encoding, putting and of
     /// the two servers were spent.
     pub of_the_ceiling: f64,
@@ -29,7 +31,7 @@ pub struct Backlog {
 }
 
 /// In the order in which they take turns.
-const ARMS: [&str; 6] = ["encode", "dry", "bucket", "put", "signed", "disk"];
+const ARMS: [&str; 8] = ["encode", "dry", "bucket", "put", "signed", "far", "far put", "disk"];
 
 pub fn measure(bench: &Bench, topic: &Topic<'_>) -> anyhow::Result<Backlog> {
     let mut rounds = Vec::new();
@@ -49,15 +51,18 @@ fn one_round(bench: &Bench, topic: &Topic<'_>) -> anyhow::Result<BTreeMap<&'stat
         let site = bench.site(Where::Disk)?;
         seen.insert(name, bench.cost(topic, &bench.order(kind, topic, &site), &site)?);
     }
-    for (name, at) in [("bucket", BUCKET), ("signed", SIGNED), ("disk", Where::Disk)] {
+    for (name, at) in [("bucket", BUCKET), ("signed", SIGNED), ("far", Where::Far), ("disk", Where::Disk)] {
         let site = bench.site(at)?;
         let _: usize = bench.ask(&bench.order(Kind::Prepare, topic, &site))?;
         seen.insert(name, bench.cost(topic, &bench.order(Kind::Land, topic, &site), &site)?);
-        if name == "bucket" {
-            let again = bench.site(BUCKET)?;
-            let put = Kind::Put { from: site.objects.clone() };
-            seen.insert("put", bench.cost(topic, &bench.order(put, topic, &again), &again)?);
-        }
+        let put = match name {
+            "bucket" => "put",
+            "far" => "far put",
+            _ => continue,
+        };
+        let again = bench.site(at)?;
+        let kind = Kind::Put { from: site.objects.clone() };
+        seen.insert(put, bench.cost(topic, &bench.order(kind, topic, &again), &again)?);
     }
     Ok(seen)
 }
@@ -75,6 +80,7 @@ fn figures(cores: usize, rounds: &[BTreeMap<&'static str, Seen>]) -> Backlog {
     Backlog {
         parts_over_bucket: ratio(&|arms| wall(arms, "encode").max(wall(arms, "put")) / wall(arms, "bucket")),
         read_parts_over_bucket: ratio(&|arms| wall(arms, "dry").max(wall(arms, "put")) / wall(arms, "bucket")),
+        far_parts_over_bucket: ratio(&|arms| wall(arms, "dry").max(wall(arms, "far put")) / wall(arms, "far")),
         of_the_ceiling: ratio(&of_the_ceiling),
         cpu_over_disk: ratio(&|arms| cpu(arms, "bucket") / cpu(arms, "disk")),
         signed_over_disk: ratio(&|arms| cpu(arms, "signed") / cpu(arms, "disk")),

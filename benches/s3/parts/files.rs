@@ -8,20 +8,23 @@ use crate::rig::servers::Server;
 use crate::rig::shapes::shape;
 use crate::rig::work::{Cost, written};
 use crate::rounds::{BUCKET, Bench, Topic, Where};
-use crate::starts::Started;
+use crate::starts::{Started, medians};
 
-/// Medians of several restarts each.
 #[derive(Debug, Clone, Serialize)]
 pub struct Files {
+    pub bucket: Grown,
+    pub disk: Grown,
+}
+
+/// Restarts beside few files and beside many, medians of several.
+#[derive(Debug, Clone, Serialize)]
+pub struct Grown {
     pub few: u64,
+    pub with_few: Started,
     pub many: u64,
-    pub few_in_bucket_s: f64,
-    pub many_in_bucket_s: f64,
-    pub few_on_disk_s: f64,
-    pub many_on_disk_s: f64,
-    /// Files a second while they were made, one after the other in each partition: plan, put, commit.
-    pub files_per_s_in_bucket: f64,
-    pub files_per_s_on_disk: f64,
+    pub with_many: Started,
+    /// While they were made, one after the other in each partition: plan, put, commit.
+    pub files_per_s: f64,
 }
 
 const PARTITIONS: i32 = 4;
@@ -30,25 +33,7 @@ const FEW: i64 = 100;
 const RESTARTS: i64 = 3;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Files> {
-    let bucket = grown(bench, BUCKET)?;
-    let disk = grown(bench, Where::Disk)?;
-    Ok(Files {
-        few: bucket.few.0,
-        many: bucket.many.0,
-        few_in_bucket_s: bucket.few.1,
-        many_in_bucket_s: bucket.many.1,
-        few_on_disk_s: disk.few.1,
-        many_on_disk_s: disk.many.1,
-        files_per_s_in_bucket: bucket.files_per_s,
-        files_per_s_on_disk: disk.files_per_s,
-    })
-}
-
-struct Grown {
-    /// Files, and seconds of a restart.
-    few: (u64, f64),
-    many: (u64, f64),
-    files_per_s: f64,
+    Ok(Files { bucket: grown(bench, BUCKET)?, disk: grown(bench, Where::Disk)? })
 }
 
 fn grown(bench: &Bench, at: Where) -> anyhow::Result<Grown> {
@@ -66,21 +51,19 @@ fn grown(bench: &Bench, at: Where) -> anyhow::Result<Grown> {
         order.max_records = RECORDS.unsigned_abs();
         Ok(order)
     };
-    let mut sample = |batches: i64| -> anyhow::Result<(u64, f64, f64)> {
+    let mut sample = |batches: i64| -> anyhow::Result<(u64, Started, f64)> {
         let cost: Cost = bench.ask(&grow(batches, Kind::Land)?)?;
         let (files, _) = written(&site.objects)?;
-        let mut restarts = Vec::new();
-        for _ in 0..RESTARTS {
-            let started: Started = bench.ask(&grow(1, Kind::Start { counted: false })?)?;
-            restarts.push(started.landed_s);
-        }
-        let seconds = crate::rig::median(restarts);
-        eprintln!("files: {at:?} {files} files, restart {seconds:.3} s");
+        let restarts: Vec<Started> = (0..RESTARTS)
+            .map(|_| bench.ask(&grow(1, Kind::Start { counted: false })?))
+            .collect::<anyhow::Result<_>>()?;
+        let started = medians(restarts.iter())?;
+        eprintln!("files: {at:?} {files} files, {started:?}");
         let made = batches * i64::from(PARTITIONS);
-        Ok((files, seconds, made as f64 / cost.seconds))
+        Ok((files, started, made as f64 / cost.seconds))
     };
     let few = sample(FEW / i64::from(PARTITIONS))?;
     let many = sample((bench.options.files - few.0.cast_signed()) / i64::from(PARTITIONS))?;
     ensure!(many.0 > few.0, "the files have not become more: {} and {}", few.0, many.0);
-    Ok(Grown { few: (few.0, few.1), many: (many.0, many.1), files_per_s: many.2 })
+    Ok(Grown { few: few.0, with_few: few.1, many: many.0, with_many: many.1, files_per_s: many.2 })
 }

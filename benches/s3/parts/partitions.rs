@@ -4,15 +4,16 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::arms::Kind;
-use crate::rig::median;
 use crate::rig::servers::Server;
 use crate::rig::shapes::shape;
 use crate::rounds::{BUCKET, Bench, Topic, Where};
-use crate::starts::Started;
+use crate::starts::{Started, medians};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Starts {
     pub bucket: Pair,
+    /// Each answer takes longer.
+    pub far: Pair,
     pub disk: Pair,
 }
 
@@ -27,7 +28,7 @@ pub struct Pair {
 const RECORDS: i64 = 5;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Starts> {
-    Ok(Starts { bucket: pairs(bench, BUCKET)?, disk: pairs(bench, Where::Disk)? })
+    Ok(Starts { bucket: pairs(bench, BUCKET)?, far: pairs(bench, Where::Far)?, disk: pairs(bench, Where::Disk)? })
 }
 
 fn pairs(bench: &Bench, at: Where) -> anyhow::Result<Pair> {
@@ -38,8 +39,8 @@ fn pairs(bench: &Bench, at: Where) -> anyhow::Result<Pair> {
             anyhow::Ok(pair)
         })
         .collect::<anyhow::Result<_>>()?;
-    let mut median =
-        Pair { birth: medians(&rounds, |pair| &pair.birth), restart: medians(&rounds, |pair| &pair.restart) };
+    let birth = medians(rounds.iter().map(|pair| &pair.birth))?;
+    let mut median = Pair { birth, restart: medians(rounds.iter().map(|pair| &pair.restart))? };
     if at == BUCKET {
         // Counting costs time, so it is done apart, and with fewer.
         let counted = pair(bench, at, bench.options.partitions.min(200), true)?;
@@ -62,14 +63,4 @@ fn pair(bench: &Bench, at: Where, partitions: i32, counted: bool) -> anyhow::Res
         bench.ask(&order)
     };
     Ok(Pair { birth: start(0)?, restart: start(RECORDS)? })
-}
-
-fn medians(rounds: &[Pair], of: fn(&Pair) -> &Started) -> Started {
-    let figure = |figure: fn(&Started) -> f64| median(rounds.iter().map(|pair| figure(of(pair))));
-    Started {
-        opened_s: figure(|started| started.opened_s),
-        running_s: figure(|started| started.running_s),
-        landed_s: figure(|started| started.landed_s),
-        ..of(&rounds[0]).clone()
-    }
 }

@@ -18,6 +18,8 @@ use crate::steady::Rhythm;
 pub struct Rhythms {
     /// Records trickle in, and batches end by their age.
     pub bucket: Rhythm,
+    /// Each answer takes longer.
+    pub far: Rhythm,
     pub disk: Rhythm,
     /// A backlog: batches end by their number of records, and both cores are busy.
     pub backlog_in_bucket: Rhythm,
@@ -38,25 +40,27 @@ const WARM_BACKLOG_TO_COUNT: usize = 110;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Rhythms> {
     let small = shape("100B").context("the shape of 100 B")?;
-    let (mut steady, mut backlog) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut steady, mut backlog) = ([const { Vec::new() }; 3], [const { Vec::new() }; 2]);
     let server = Server::playground(&[("backlog", PARTITIONS)])?;
     server.fill("backlog", PARTITIONS, BATCHES * RECORDS, &small)?;
     let topic =
         Topic { server: &server, name: "backlog".into(), partitions: PARTITIONS, records_each: BATCHES * RECORDS };
     for round in 1..=bench.options.rounds {
-        for (to, at) in [BUCKET, Where::Disk].into_iter().enumerate() {
+        for (to, at) in [BUCKET, Where::Disk, Where::Far].into_iter().enumerate() {
             steady[to].push(trickled(bench, at, false, &small)?);
-            backlog[to].push(in_backlog(bench, &topic, at, false)?);
             eprintln!("steady: round {round} {at:?} {:?}", steady[to].last());
+        }
+        for (to, at) in [BUCKET, Where::Disk].into_iter().enumerate() {
+            backlog[to].push(in_backlog(bench, &topic, at, false)?);
             eprintln!("steady: round {round} {at:?} backlog {:?}", backlog[to].last());
         }
     }
-    let [mut bucket, disk] = steady.map(|rounds| medians(&rounds));
+    let [mut bucket, disk, far] = steady.map(|rounds| medians(&rounds));
     let [mut backlog_in_bucket, backlog_on_disk] = backlog.map(|rounds| medians(&rounds));
     // Counting costs time, so it is done apart.
     bucket.requests_per_batch = trickled(bench, BUCKET, true, &small)?.requests_per_batch;
     backlog_in_bucket.requests_per_batch = in_backlog(bench, &topic, BUCKET, true)?.requests_per_batch;
-    Ok(Rhythms { bucket, disk, backlog_in_bucket, backlog_on_disk })
+    Ok(Rhythms { bucket, far, disk, backlog_in_bucket, backlog_on_disk })
 }
 
 /// On a topic of its own, so that there is no backlog at first.
