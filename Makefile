@@ -9,12 +9,13 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 FLAGS := --locked
 
-.PHONY: help demo test test-all bench bench-wal lint setup
+.PHONY: help demo test test-all bench bench-s3 bench-wal lint setup
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 	@echo 'make test-all  the whole crash matrix and the long runs'
 	@echo 'make bench     measures, and writes target/bench.json'
+	@echo 'make bench-s3  measures landing in a bucket, and writes target/bench-s3.json'
 	@echo 'make bench-wal  measures the write-ahead log, and writes target/bench-wal.json'
 	@echo 'make lint      formatting and lints alone'
 	@echo 'make setup     only installs what all of these need'
@@ -37,6 +38,9 @@ test-all: setup-test
 
 bench: setup-test
 	$(CARGO) bench $(FLAGS) --bench throughput -- $(ARGS)
+
+bench-s3: setup-test
+	$(CARGO) bench $(FLAGS) --bench s3 -- $(ARGS)
 
 # The logs of others are a workspace of their own: only this target compiles them.
 PEERS := benches/wal/peers

@@ -5,11 +5,10 @@
 //! printed and written to `target/bench.json`.
 
 mod arms;
-mod gauge;
 mod hasty;
+#[path = "../rig/mod.rs"]
+mod rig;
 mod rounds;
-mod servers;
-mod shapes;
 mod table;
 
 use std::path::PathBuf;
@@ -69,7 +68,7 @@ pub struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     if let Some(topics) = &options.playground {
-        return servers::serve_playground(topics);
+        return rig::servers::serve_playground(topics);
     }
     if let Some(order) = &options.arm {
         let order: arms::Order = serde_json::from_str(order).context("--arm")?;

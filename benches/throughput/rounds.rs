@@ -8,10 +8,11 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use crate::Options;
-use crate::arms::{Cost, Kind, Order};
-use crate::gauge;
-use crate::servers::Server;
-use crate::shapes::{Shape, shape};
+use crate::arms::{Kind, Order};
+use crate::rig::servers::Server;
+use crate::rig::shapes::{Shape, shape};
+use crate::rig::work::{Cost, Work};
+use crate::rig::{self, gauge};
 
 /// One arm, as seen from outside.
 #[derive(Debug, Clone, Serialize)]
@@ -176,7 +177,7 @@ impl Bench {
                 let (name, partitions, each) = topics[topic];
                 let mut order = self.order(kind, &server, &format!("{name}-{run}"), partitions, each);
                 if name == "busy" {
-                    order.memory = LITTLE_MEMORY;
+                    order.work.memory = LITTLE_MEMORY;
                 }
                 let arm = self.arm(&server, order)?;
                 eprintln!("kafka: round {round} {name} {kind:?} {}", line(&arm));
@@ -194,8 +195,7 @@ impl Bench {
     }
 
     fn order(&self, kind: Kind, server: &Server, topic: &str, partitions: i32, records_each: i64) -> Order {
-        Order {
-            kind,
+        let work = Work {
             bootstrap: server.bootstrap.clone(),
             topic: topic.into(),
             partitions,
@@ -203,8 +203,8 @@ impl Bench {
             memory: self.memory,
             workers: self.workers,
             max_size: FILE,
-            dir: self.dir.join("arm"),
-        }
+        };
+        Order { kind, work, dir: self.dir.join("arm") }
     }
 
     /// One arm in a child, on an empty directory that is removed afterwards.
@@ -218,7 +218,7 @@ impl Bench {
         // Encoding alone asks the broker only while it prepares.
         let broker = if order.kind == Kind::Encode { 0.0 } else { broker()? - broker_before };
         std::fs::remove_dir_all(&order.dir)?;
-        ensure!(output.status.success(), "{:?} of {} failed", order.kind, order.topic);
+        ensure!(output.status.success(), "{:?} of {} failed", order.kind, order.work.topic);
         let cost: Cost = serde_json::from_slice(&output.stdout).context("an arm's answer")?;
         let millions = cost.records as f64 / 1e6;
         Ok(Seen {
@@ -256,12 +256,7 @@ fn line(seen: &Seen) -> String {
 /// The median of each figure on its own; of memory, the worst.
 fn medians(rounds: &[Seen]) -> anyhow::Result<Seen> {
     ensure!(!rounds.is_empty(), "--rounds must be at least 1");
-    let median = |of: fn(&Seen) -> f64| {
-        let mut all: Vec<f64> = rounds.iter().map(of).collect();
-        all.sort_by(f64::total_cmp);
-        let middle = all.len() / 2;
-        if all.len() % 2 == 1 { all[middle] } else { f64::midpoint(all[middle - 1], all[middle]) }
-    };
+    let median = |of: fn(&Seen) -> f64| rig::median(rounds.iter().map(of));
     Ok(Seen {
         cpu_s_per_million: median(|seen| seen.cpu_s_per_million),
         broker_cpu_s_per_million: median(|seen| seen.broker_cpu_s_per_million),

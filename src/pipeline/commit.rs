@@ -18,6 +18,8 @@ impl StreamTask {
     pub(super) async fn load(&mut self) -> Result<(), Trouble> {
         let found = self.found().await?;
         self.adopt(found);
+        let planned: Vec<Span> = self.checkpoint.planned.iter().map(Planned::span).collect();
+        self.begun.retain(|span, _| planned.contains(span));
         self.looked.clear();
         self.lineages.clear();
         Ok(())
@@ -86,8 +88,12 @@ impl StreamTask {
         land::fail_here("pipeline.before_plan")?;
         self.gather()?;
         let planned = Planned::new(span, layout).ends_with(end).made_by(&self.works.maker, self.is_helping());
+        self.begun.insert(span, Instant::now());
         // What has landed meanwhile is committed in the same swap.
         let planning = self.advance(Some(planned)).await?;
+        if planning == Planning::Overtaken {
+            self.begun.remove(&span);
+        }
         land::fail_here("pipeline.after_plan")?;
         Ok(planning)
     }
@@ -196,7 +202,10 @@ impl StreamTask {
     }
 
     fn committed(&mut self, landed: &Landed) {
+        // Of a plan that another process made, nobody knows.
+        let took = self.begun.remove(&landed.span).map(|begun| begun.elapsed().as_secs_f64() * 1e3);
         tracing::debug!(
+            plan_to_commit_ms = took,
             "{} committed: {} rows, {} bytes in {}",
             self.stream.range(landed.span),
             landed.rows,

@@ -94,6 +94,8 @@ pub struct StreamTask {
     landing_spans: BTreeSet<Span>,
     /// Batches that have landed and are committed with the next swap.
     uncommitted: Vec<Landed>,
+    /// When this process began to plan what it has not seen committed yet.
+    begun: BTreeMap<Span, Instant>,
     /// Planned spans whose name was looked for in this session.
     looked: BTreeSet<Span>,
     /// The checkpoint was loaded for this task, and nothing has been done with it.
@@ -153,6 +155,7 @@ impl StreamTask {
             landing: JoinSet::new(),
             landing_spans: BTreeSet::new(),
             uncommitted: Vec::new(),
+            begun: BTreeMap::new(),
             looked: BTreeSet::new(),
             unlanded: Arc::default(),
             said,

@@ -69,6 +69,11 @@ impl S3Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Of the process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.lock().expect("server").as_ref().map(Child::id)
+    }
+
     /// The options of a lake on this server, or on something that stands before it.
     pub fn options(endpoint: &str) -> Vec<(&'static str, String)> {
         vec![

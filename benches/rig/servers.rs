@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -18,7 +19,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::shapes;
+use super::shapes;
 
 /// A broker. One that was started here ends with this value.
 pub struct Server {
@@ -94,7 +95,56 @@ impl Server {
 
     /// Writes `each` records to every partition, in lz4 batches, and makes sure that the broker has them all.
     pub fn fill(&self, topic: &str, partitions: i32, each: i64, shape: &shapes::Shape) -> anyhow::Result<()> {
-        let producer: BaseProducer = ClientConfig::new()
+        self.fill_from(topic, partitions, 0, each, shape)
+    }
+
+    /// The same where every partition has `first` records already, up to `until`.
+    pub fn fill_from(
+        &self,
+        topic: &str,
+        partitions: i32,
+        first: i64,
+        until: i64,
+        shape: &shapes::Shape,
+    ) -> anyhow::Result<()> {
+        let producer = self.producer()?;
+        let mut rng = StdRng::seed_from_u64(20);
+        for partition in 0..partitions {
+            for sequence in first..until {
+                produce(&producer, topic, partition, sequence as u64, shape, &mut rng)?;
+            }
+        }
+        producer.flush(Duration::from_secs(300))?;
+        self.holds(topic, partitions, until)
+    }
+
+    /// So many records a second to every partition, until `is_over`.
+    pub fn trickle(
+        &self,
+        topic: &str,
+        partitions: i32,
+        per_second: u64,
+        shape: &shapes::Shape,
+        is_over: &AtomicBool,
+    ) -> anyhow::Result<()> {
+        let producer = self.producer()?;
+        let mut rng = StdRng::seed_from_u64(21);
+        let (began, mut sent) = (Instant::now(), 0);
+        while !is_over.load(Ordering::Relaxed) {
+            let due = began.elapsed().as_millis() as u64 * per_second / 1000;
+            for sequence in sent..due {
+                for partition in 0..partitions {
+                    produce(&producer, topic, partition, sequence, shape, &mut rng)?;
+                }
+            }
+            sent = due;
+            producer.poll(Duration::from_millis(5));
+        }
+        Ok(producer.flush(Duration::from_secs(60))?)
+    }
+
+    fn producer(&self) -> anyhow::Result<BaseProducer> {
+        let producer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
             .set("compression.type", "lz4")
             .set("linger.ms", "50")
@@ -102,19 +152,7 @@ impl Server {
             .set("queue.buffering.max.messages", "400000")
             .set("delivery.report.only.error", "true")
             .create()?;
-        let mut rng = StdRng::seed_from_u64(20);
-        let (mut key, mut value) = (String::new(), String::new());
-        for partition in 0..partitions {
-            for sequence in 0..each {
-                shapes::key(&mut rng, &mut key);
-                value.clear();
-                (shape.value)(&mut rng, sequence as u64, &mut value);
-                let record = BaseRecord::<str, str>::to(topic).partition(partition).key(&key).payload(&value);
-                send(&producer, record)?;
-            }
-        }
-        producer.flush(Duration::from_secs(300))?;
-        self.holds(topic, partitions, each)
+        Ok(producer)
     }
 
     fn holds(&self, topic: &str, partitions: i32, each: i64) -> anyhow::Result<()> {
@@ -144,6 +182,20 @@ impl Drop for Server {
             let _ = std::fs::remove_dir_all(dir);
         }
     }
+}
+
+fn produce(
+    producer: &BaseProducer,
+    topic: &str,
+    partition: i32,
+    sequence: u64,
+    shape: &shapes::Shape,
+    rng: &mut StdRng,
+) -> anyhow::Result<()> {
+    let (mut key, mut value) = (String::new(), String::new());
+    shapes::key(rng, &mut key);
+    (shape.value)(rng, sequence, &mut value);
+    send(producer, BaseRecord::<str, str>::to(topic).partition(partition).key(&key).payload(&value))
 }
 
 fn send(producer: &BaseProducer, record: BaseRecord<'_, str, str>) -> anyhow::Result<()> {
