@@ -13,6 +13,7 @@ mod describe;
 mod error;
 mod group;
 mod log;
+mod member;
 mod members;
 mod membership;
 mod native;

@@ -4,6 +4,7 @@
 mod announce;
 mod births;
 mod ends;
+mod lookout;
 mod operator;
 mod report;
 mod sharing;

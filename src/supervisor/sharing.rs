@@ -1,31 +1,21 @@
 //! Which partitions this process plans: those that the consumer group gives to it, and at times a piece of a backlog
 //! that another process plans. The group decides whose turn it is; what stands is decided by the checkpoints alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use landfall_sink::{Isolation, Stream};
+use landfall_sink::Stream;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::births::blocking;
-use super::{ASK, Known, Plant, Run, RunError};
-use crate::kafka::{Announced, At, Kafka, KafkaError, Membership, Share};
+use super::lookout::Lookout;
+use super::{Known, Plant, Run, RunError};
+use crate::kafka::{Announced, Kafka, KafkaError, Membership, Share};
 use crate::pipeline::Phase;
 
 /// By topic and partition.
 pub(super) type Key = (String, i32);
 
-/// A worker that found nothing to do for so long may help elsewhere.
-const IDLE: Duration = Duration::from_secs(2);
-/// A partition that was helped with, in vain or not, is left alone for so long.
-const REST: Duration = Duration::from_secs(30);
-/// What has not been announced for so long after it should have been landed is behind.
-const SLACK: Duration = Duration::from_secs(10);
-/// How often the group is asked what it knows; with thousands of partitions less often.
-const OFTEN: Duration = Duration::from_secs(5);
-const SELDOM: Duration = Duration::from_secs(20);
-const MANY: usize = 500;
 /// Who is no member for so long should know why.
 const JOINING: Duration = Duration::from_secs(15);
 /// Partitions that are named one by one.
@@ -34,27 +24,16 @@ const NAMED: usize = 20;
 /// The place of this process in its group.
 pub(super) struct Sharing {
     membership: Membership,
-    share: watch::Receiver<Share>,
+    pub(super) share: watch::Receiver<Share>,
     subscribed: BTreeSet<String>,
     /// What the group had given when it was last looked.
     has: BTreeSet<Key>,
     /// Partitions of others whose backlog this process takes pieces of.
-    helps: BTreeSet<Key>,
-    rests: HashMap<Key, Instant>,
-    /// Partitions of others with records that are not announced yet.
-    behind: BTreeMap<Key, Behind>,
-    looked: Option<Instant>,
-    looking: Option<JoinHandle<Result<Group, KafkaError>>>,
+    pub(super) helps: BTreeSet<Key>,
+    pub(super) lookout: Lookout,
     joining: Instant,
     /// What was said of the group.
     told: Option<String>,
-}
-
-/// Since when `end` has not been reached.
-struct Behind {
-    end: i64,
-    since: Instant,
-    lag: i64,
 }
 
 impl Sharing {
@@ -67,10 +46,7 @@ impl Sharing {
             subscribed: BTreeSet::new(),
             has: BTreeSet::new(),
             helps: BTreeSet::new(),
-            rests: HashMap::new(),
-            behind: BTreeMap::new(),
-            looked: None,
-            looking: None,
+            lookout: Lookout::default(),
             joining: Instant::now(),
             told: None,
         })
@@ -107,26 +83,6 @@ impl Sharing {
                  (source.assignment = \"all\" needs no group)"
             );
             self.told = Some(why);
-        }
-    }
-
-    /// What is announced is no position, but tells where it is worth to look for one. Where nothing was announced there
-    /// is no owner to be helped.
-    fn note_what_is_behind(&mut self, group: &Group, others: &BTreeSet<Key>) {
-        let announced = |told: &Announced| Some(((told.topic.clone(), told.partition), told.offset?));
-        let announced: HashMap<Key, i64> = group.announced.iter().filter_map(announced).collect();
-        self.behind.retain(|key, _| others.contains(key));
-        for (key, end) in &group.ends {
-            let Some(done) = announced.get(key).filter(|done| **done < *end) else {
-                self.behind.remove(key);
-                continue;
-            };
-            let fresh = || Behind { end: *end, since: Instant::now(), lag: 0 };
-            let behind = self.behind.entry(key.clone()).or_insert_with(fresh);
-            if *done >= behind.end {
-                *behind = fresh();
-            }
-            behind.lag = end - done;
         }
     }
 
@@ -215,46 +171,11 @@ impl Run {
         let Some(sharing) = &mut self.sharing else { return false };
         let key = (stream.topic.clone(), stream.partition);
         if sharing.helps.remove(&key) {
-            sharing.rests.insert(key.clone(), Instant::now());
+            sharing.lookout.rest(key.clone());
         }
         self.known.remove(&key);
         self.works.forget(stream);
         sharing.owns(&key)
-    }
-
-    /// Hears what was found out of the group, and asks anew when it is time. Returns whether there is a partition to
-    /// be helped with.
-    pub(super) async fn look_around(&mut self) -> Result<bool, RunError> {
-        let isolation = self.plant.sink.layout().isolation;
-        let all: Vec<Key> = self.partitions().collect();
-        let others = all.iter().filter(|key| !self.known.contains_key(*key) && self.phase(&key.0, key.1).is_none());
-        let others: BTreeSet<Key> = others.cloned().collect();
-        let Some(sharing) = &mut self.sharing else { return Ok(false) };
-        if let Some(answer) = sharing.looking.take_if(|looking| looking.is_finished())
-            && let Ok(Ok(group)) = answer.await
-        {
-            refuse_foreign(&self.plant, &group)?;
-            sharing.note_what_is_behind(&group, &others);
-        }
-        let pause = if all.len() > MANY { SELDOM } else { OFTEN };
-        if sharing.looking.is_none() && sharing.looked.is_none_or(|looked| looked.elapsed() >= pause) && !all.is_empty()
-        {
-            sharing.looked = Some(Instant::now());
-            let (group, kafka) = (self.plant.group.clone(), self.works.kafka.clone());
-            let ask = move |kafka: Kafka| ask(&kafka, &group, all, &others, isolation);
-            sharing.looking = Some(tokio::spawn(async move { blocking(&kafka, ask).await }));
-        }
-        let hands = self.works.crew.idle_for(isolation, IDLE);
-        sharing.rests.retain(|_, since| since.elapsed() < REST);
-        if !sharing.share.borrow().is_member || sharing.helps.len() >= hands {
-            return Ok(false);
-        }
-        let is_late = |behind: &Behind| behind.since.elapsed() > self.plant.roll.max_age + SLACK;
-        let late = sharing.behind.iter().filter(|(key, behind)| is_late(behind) && !sharing.rests.contains_key(*key));
-        let Some(key) = late.max_by_key(|(_, behind)| behind.lag).map(|(key, _)| key.clone()) else { return Ok(false) };
-        sharing.behind.remove(&key);
-        tracing::debug!("{}/{} is behind: this process may help", key.0, key.1);
-        Ok(sharing.helps.insert(key))
     }
 
     /// Before the group is joined: it must not be another lake's, which would land what this one is to land.
@@ -266,51 +187,19 @@ impl Run {
         }
         let group = self.plant.group.clone();
         let announced = blocking(&self.works.kafka, move |kafka| kafka.announced(&group, &all)).await?;
-        refuse_foreign(&self.plant, &Group { announced, ends: BTreeMap::new() })
+        refuse_foreign(&self.plant, &announced)
     }
 
-    /// What could not be started is not helped with.
-    pub(super) fn give_up_vain_help(&mut self) {
-        let Some(sharing) = &mut self.sharing else { return };
-        let is_started = |key: &Key| self.known.get(key).is_some_and(|known| known.phase.is_some());
-        let vain: Vec<Key> = sharing.helps.iter().filter(|key| !is_started(key)).cloned().collect();
-        for key in vain {
-            sharing.helps.remove(&key);
-            sharing.rests.insert(key, Instant::now());
-        }
-    }
-
-    fn partitions(&self) -> impl Iterator<Item = Key> {
+    pub(super) fn partitions(&self) -> impl Iterator<Item = Key> {
         self.there.iter().flat_map(|(topic, count)| (0..*count).map(|partition| (topic.clone(), partition)))
     }
 }
 
-/// What the group's coordinator and the brokers tell.
-struct Group {
-    announced: Vec<Announced>,
-    /// Of partitions that other processes plan.
-    ends: BTreeMap<Key, i64>,
-}
-
-fn ask(
-    kafka: &Kafka,
-    group: &str,
-    all: Vec<Key>,
-    others: &BTreeSet<Key>,
-    isolation: Isolation,
-) -> Result<Group, KafkaError> {
-    let announced = kafka.announced(group, &all)?;
-    let asks: Vec<(String, i32, At)> = others.iter().map(|(topic, at)| (topic.clone(), *at, At::End)).collect();
-    let ends = kafka.list_offsets(&asks, isolation, ASK)?;
-    let ends = others.iter().cloned().zip(ends).filter_map(|(key, end)| Some((key, end.ok()?.offset))).collect();
-    Ok(Group { announced, ends })
-}
-
 /// Two lakes on one group would each land what the group gives to them, and no more.
-fn refuse_foreign(plant: &Plant, group: &Group) -> Result<(), RunError> {
+pub(super) fn refuse_foreign(plant: &Plant, announced: &[Announced]) -> Result<(), RunError> {
     let lake = plant.origin.lake_id();
     let is_foreign = |told: &&Announced| !told.metadata.is_empty() && told.metadata != lake;
-    match group.announced.iter().find(is_foreign) {
+    match announced.iter().find(is_foreign) {
         None => Ok(()),
         Some(told) => Err(KafkaError::Config(format!(
             "the consumer group {} is used by lake {} (at {}/{}), and this is lake {lake}: each would land a part. Give \

@@ -45,7 +45,7 @@ pub(super) static SOURCE: &[Key] = &[
     Key {
         path: "source.assignment",
         takes: r#"`"group"` or `"all"`"#,
-        about: "Which partitions a process plans, with `checkpoint.store = \"lake\"`. `group`: those that Kafka's group coordinator gives to it, so that any number of processes share the work. `all`: every partition, whoever else does so; nothing is lost or repeated, but work is done twice. One process has all of them either way. `run --once` always takes `all`.",
+        about: "Which partitions a process plans, with `checkpoint.store = \"lake\"`. `group`: those that Kafka's group coordinator gives to it, so that any number of processes share the work. `all`: every partition, whoever else does so; nothing is lost or repeated, but work is done twice. `run --once` always takes `all`.",
         example: r#""group""#,
         apply: |config, found| {
             let known = [("group", Assignment::Group), ("all", Assignment::All)];
