@@ -148,10 +148,7 @@ fn lake_options(config: &Config, found: &mut Vec<Problem>) {
     };
     let options = &config.lake.options;
     // Names one by one, so that all of the wrong ones are told at once; values only together do they make sense.
-    let of_names = options.iter().filter_map(|option| {
-        let error = landfall_lake::check_object_options(url, [option]).err()?;
-        (!matches!(error, OptionError::Value { .. })).then_some(error)
-    });
+    let of_names = options.iter().filter_map(|(name, _)| landfall_lake::check_object_option(url, name).err());
     let mut errors: Vec<OptionError> = of_names.collect();
     if errors.is_empty() {
         errors.extend(landfall_lake::check_object_options(url, options.iter()).err());

@@ -28,8 +28,8 @@ pub use local::{LakeLock, LocalLake, Syncs};
 pub use object::ObjectLake;
 pub use probe::{Probe, Trials, probe};
 pub use remote::{
-    OBJECT_SCHEMES, ObjectLimits, ObjectUrl, OptionError, check_object_options, object_option_names, open_object,
-    open_object_to_read,
+    OBJECT_SCHEMES, ObjectLimits, ObjectUrl, OptionError, check_object_option, check_object_options,
+    object_option_names, open_object, open_object_to_read,
 };
 
 /// What became of a create-only write.

@@ -150,6 +150,17 @@ pub fn open_object_to_read<'o>(
     }
 }
 
+/// Whether an option of this name can be set with this URL in this build, whatever its value.
+pub fn check_object_option(url: &ObjectUrl, name: &str) -> Result<(), OptionError> {
+    #[cfg(feature = "object-store")]
+    return crate::ObjectLake::check_option(url, name);
+    #[cfg(not(feature = "object-store"))]
+    {
+        let _ = name;
+        Err(OptionError::NotBuiltIn { scheme: url.scheme })
+    }
+}
+
 /// Whether these options can be used with this URL in this build.
 pub fn check_object_options<'o>(
     url: &ObjectUrl,

@@ -100,6 +100,11 @@ impl ObjectLake {
         Ok(ObjectLake { inner: Arc::new(inner) })
     }
 
+    /// Whether an option of this name can be set with this URL, whatever its value.
+    pub fn check_option(url: &ObjectUrl, name: &str) -> Result<(), OptionError> {
+        open::knows(url, name)
+    }
+
     /// Whether these options can be used with this URL.
     pub fn check_options<'o>(
         url: &ObjectUrl,

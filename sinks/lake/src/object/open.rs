@@ -70,6 +70,20 @@ pub(super) fn store(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Arc<dyn
     }
 }
 
+/// Whether an option has a name that may be set. It makes no client: each of those reads all certificates of the system.
+pub(super) fn knows(url: &ObjectUrl, name: &str) -> Result<(), OptionError> {
+    let option = [(name, "")];
+    match url.scheme() {
+        #[cfg(feature = "s3")]
+        "s3" => parsed::<object_store::aws::AmazonS3ConfigKey>(&[], &option).map(drop),
+        #[cfg(feature = "gcs")]
+        "gs" => parsed::<object_store::gcp::GoogleConfigKey>(&[], &option).map(drop),
+        #[cfg(feature = "azure")]
+        "az" => parsed::<object_store::azure::AzureConfigKey>(&[], &option).map(drop),
+        other => Err(OptionError::NotBuiltIn { scheme: other }),
+    }
+}
+
 /// What the library says, without the names of its layers.
 fn told(error: &object_store::Error) -> String {
     let text = error.to_string();
@@ -94,5 +108,9 @@ mod tests {
         assert!(open(&[("allow_http", "perhaps")]).is_err());
         assert!(open(&[("aws_bucket", "other")]).unwrap_err().contains("lake.url"));
         assert!(open(&[("conditional_put", "disabled")]).unwrap_err().contains("create"));
+        let url = "s3://lake/x".parse().unwrap();
+        assert_eq!(knows(&url, "aws_endpoint"), Ok(()));
+        assert!(matches!(knows(&url, "aws_endpont"), Err(OptionError::Unknown { .. })));
+        assert!(matches!(knows(&url, "conditional_put"), Err(OptionError::Fixed { .. })));
     }
 }
