@@ -24,7 +24,9 @@ demo: setup-build
 	$(CARGO) build $(FLAGS) --bin landfall
 	$(CARGO) run $(FLAGS) --quiet --bin landfall -- demo $(ARGS)
 
-# The order is from quick to slow, and clippy is last of the quick ones.
+# The order is from quick to slow, and clippy is last of the quick ones. Most of the long tests wait for sessions, clocks
+# and brokers, so that more of them than there are cores run side by side.
+test: export RUST_TEST_THREADS ?= 4
 test: setup-test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(FLAGS) --workspace --all-targets -- -D warnings
