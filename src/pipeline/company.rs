@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(super) struct Company {
     me: String,
     others: BTreeMap<Span, Other>,
-    /// When another process was last seen to plan or to commit.
+    /// When another process was last seen to plan.
     seen: Option<Instant>,
     /// How far the others' plans reach at a time: the length of their batches.
     stride: Option<i64>,
@@ -61,10 +61,9 @@ impl Company {
         let open: BTreeSet<Span> = found.planned.iter().map(Planned::span).collect();
         let fresh = found.planned.iter().filter(|plan| !self.is_own(plan) && !self.others.contains_key(&plan.span()));
         let fresh: Vec<(Span, Option<String>)> = fresh.map(|plan| (plan.span(), plan.maker.clone())).collect();
-        let done: Vec<Span> = self.others.keys().filter(|span| !open.contains(span)).copied().collect();
-        let done: Vec<Option<String>> =
-            done.iter().filter_map(|span| self.others.remove(span)).map(|other| other.maker).collect();
-        for maker in fresh.iter().map(|(_, maker)| maker).chain(&done) {
+        self.others.retain(|span, _| open.contains(span));
+        // Anybody may have committed a plan of the dead: only who plans is alive.
+        for (_, maker) in &fresh {
             self.others.values_mut().filter(|other| other.maker == *maker).for_each(|other| other.seen = Some(now));
         }
         if !fresh.is_empty() {
@@ -144,8 +143,10 @@ mod tests {
         assert!(!company.is_young(Span::new(10, 20)), "its maker had its time");
         let after = two.commit(Span::new(10, 20), &[], "n").unwrap();
         company.look(&after, &two);
-        assert!(company.is_young(Span::new(20, 30)), "its maker lives");
+        assert!(!company.is_young(Span::new(20, 30)), "anybody may have committed it");
         assert!(!company.others.contains_key(&Span::new(10, 20)));
+        company.look(&plan(&after, 40, "a", false), &after);
+        assert!(company.is_young(Span::new(20, 30)), "its maker lives");
     }
 
     #[test]
