@@ -4,6 +4,7 @@
 //! Each program starts itself again: once per arm (`--arm`), and once for the in-process broker (`--playground`).
 #![allow(dead_code)]
 
+pub mod elsewhere;
 pub mod encoding;
 pub mod gauge;
 pub mod reading;

@@ -14,7 +14,7 @@ use landfall::supervisor::Mode;
 use landfall_lake::{Created, Lake, ObjectLake, ObjectLimits};
 
 use crate::arms::Order;
-use crate::blind::BlindLake;
+use crate::blind;
 use crate::rig::encoding;
 use crate::rig::work::{Cost, Stopwatch};
 
@@ -24,7 +24,7 @@ const BIRTHS: usize = 64;
 const PUTS: usize = 16;
 
 pub fn encode(order: &Order) -> anyhow::Result<Cost> {
-    encoding::encode(&order.work, |turn| Ok(Arc::new(BlindLake::new(&order.dir.join(format!("turn-{turn}")))?)))
+    encoding::encode(&order.work, |turn| Ok(blind::lake(&order.dir.join(format!("turn-{turn}")))?))
 }
 
 pub fn dry(order: &Order) -> anyhow::Result<Cost> {
@@ -33,7 +33,7 @@ pub fn dry(order: &Order) -> anyhow::Result<Cost> {
         let landfall = order.open(&order.place).await?;
         let root = order.place.url.strip_prefix("file://").context("a lake on the disk")?;
         let own = Layout { lake: landfall.lake_id().to_owned(), ..(*encoding::layout()).clone() };
-        let sink = encoding::sink(Arc::new(BlindLake::new(root.as_ref())?), Arc::new(own))?;
+        let sink = encoding::sink(blind::lake(root.as_ref())?, Arc::new(own))?;
         landfall.run_sink(Arc::new(sink), Mode::Once, std::future::pending()).await?;
         committed(&landfall).await
     })?;

@@ -11,7 +11,7 @@ use landfall::supervisor::Mode;
 use landfall_lake::{Lake, LocalLake};
 use serde::{Deserialize, Serialize};
 
-use crate::hasty::HastyLake;
+use crate::hasty;
 use crate::rig::encoding::{self, encode};
 use crate::rig::reading::consume;
 use crate::rig::work::{Cost, Stopwatch, Work, written};
@@ -74,7 +74,7 @@ fn whole(order: &Order) -> anyhow::Result<Cost> {
         match order.kind {
             Kind::Hasty => {
                 let own = Layout { lake: landfall.lake_id().to_owned(), ..(*encoding::layout()).clone() };
-                let hasty: Arc<dyn Lake> = Arc::new(HastyLake::new(&lake)?);
+                let hasty = hasty::lake(&lake)?;
                 let sink = Arc::new(encoding::sink(hasty, Arc::new(own))?);
                 landfall.run_sink(sink, Mode::Once, std::future::pending()).await?;
             }

@@ -3,76 +3,24 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
-use landfall_lake::{Created, Entry, Lake, LakeError, LocalLake, Staged};
+use landfall_lake::{Created, Lake, LakeError, LocalLake, Staged};
 
-pub struct HastyLake {
-    real: Arc<dyn Lake>,
-    root: PathBuf,
-    drafts: AtomicU64,
-}
+use crate::rig::elsewhere::Elsewhere;
 
-impl HastyLake {
-    /// Beside the real lake of the same directory, which keeps what is not data.
-    pub fn new(root: &Path) -> Result<HastyLake, LakeError> {
-        let real = Arc::new(LocalLake::open_to_read(root, 4)?);
-        Ok(HastyLake { real, root: root.to_owned(), drafts: AtomicU64::new(0) })
-    }
-}
-
-#[async_trait]
-impl Lake for HastyLake {
-    fn url(&self) -> &str {
-        self.real.url()
-    }
-
-    async fn create(&self, path: &str, content: Bytes) -> Result<Created, LakeError> {
-        self.real.create(path, content).await
-    }
-
-    fn stage(&self) -> Result<Box<dyn Staged>, LakeError> {
-        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(HastyDraft { root: self.root.clone(), number, gathered: Vec::new(), file: None }))
-    }
-
-    async fn read(&self, path: &str) -> Result<Option<Bytes>, LakeError> {
-        self.real.read(path).await
-    }
-
-    async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, LakeError> {
-        self.real.read_range(path, range).await
-    }
-
-    async fn size(&self, path: &str) -> Result<Option<u64>, LakeError> {
-        self.real.size(path).await
-    }
-
-    async fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        start_after: Option<&'a str>,
-    ) -> Result<BoxStream<'a, Result<Entry, LakeError>>, LakeError> {
-        self.real.list(prefix, start_after).await
-    }
-
-    async fn settle(&self, _path: &str) -> Result<(), LakeError> {
-        Ok(())
-    }
-
-    async fn delete(&self, path: &str) -> Result<(), LakeError> {
-        self.real.delete(path).await
-    }
-
-    async fn sweep(&self) -> Result<u64, LakeError> {
-        Ok(0)
-    }
+/// Beside the real lake of the same directory, which keeps what is not data.
+pub fn lake(root: &Path) -> Result<Arc<dyn Lake>, LakeError> {
+    let (real, root) = (LocalLake::open_to_read(root, 4)?, root.to_owned());
+    let drafts = AtomicU64::new(0);
+    let stage = move || -> Box<dyn Staged> {
+        let number = drafts.fetch_add(1, Ordering::Relaxed);
+        Box::new(HastyDraft { root: root.clone(), number, gathered: Vec::new(), file: None })
+    };
+    Ok(Arc::new(Elsewhere::new(real, stage)))
 }
 
 struct HastyDraft {
