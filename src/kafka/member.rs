@@ -224,6 +224,7 @@ impl Member {
             UNRELEASED_INSTANCE_ID => {
                 self.unreleased = true;
                 self.share.partitions.clear();
+                self.share.is_member = false;
                 KafkaError::Unreachable(format!("another process has this group.instance.id, or had it ({told})"))
             }
             FENCED_INSTANCE_ID => KafkaError::Config(format!(

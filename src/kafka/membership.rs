@@ -65,7 +65,10 @@ impl Kafka {
                 // The coordinator keeps the place of a process of this name that was killed.
                 member.wait_for_the_place();
                 match kafka.member(&group, member.orders, member.tell) {
-                    Ok(another) => member = Member { topics: member.topics, told: member.told, ..another },
+                    // The trouble stays until the place is given, so that it is told once.
+                    Ok(another) => {
+                        member = Member { topics: member.topics, share: member.share, told: member.told, ..another };
+                    }
                     Err(error) => return tracing::error!("the group cannot be joined again: {error}"),
                 }
             }

@@ -21,6 +21,7 @@ const SLACK: Duration = Duration::from_secs(10);
 const OFTEN: Duration = Duration::from_secs(5);
 const SELDOM: Duration = Duration::from_secs(20);
 const MANY: usize = 500;
+
 /// What is known of the partitions of others.
 #[derive(Default)]
 pub(super) struct Lookout {

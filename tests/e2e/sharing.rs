@@ -121,6 +121,22 @@ fn comes_back(vary: impl Fn(Settings) -> Settings) {
     assert_eq!(scene.finish(&shared(&scene)).rows, 300);
 }
 
+/// The first of them ends, and says what is to be mended; the second lands.
+#[test]
+fn two_processes_of_one_name_are_told() {
+    let mut scene = Scene::new("one-name", 2);
+    scene.fill(50);
+    let settings = shared(&scene).property("group.instance.id", "landfall-0");
+    let (first, second) = (scene.beside(&settings).run(), scene.beside(&settings));
+    scene.until_landed(SOON);
+    let second = second.run();
+    first.wait(SOON).expect_code(78).expect_words(&["group.instance.id", "each needs its own"]);
+    scene.fill_from(50, 50);
+    scene.until_landed(SOON);
+    second.terminate(Duration::from_secs(20)).expect_code(0);
+    assert_eq!(scene.finish(&shared(&scene)).rows, 200);
+}
+
 /// Each would land the partitions that the group gives to it, and no more.
 #[test]
 fn a_group_of_another_lake_is_refused() {
