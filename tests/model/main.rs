@@ -3,6 +3,7 @@
 //! show that the model would notice. See `docs/model.md`.
 
 mod births;
+mod helpers;
 mod lake_store;
 mod parts;
 mod rebuild;
@@ -230,6 +231,74 @@ mod versions_in_the_lake {
     #[test]
     fn prune_the_newest() {
         broken("prune the newest", Broken::PruneTheNewest, "newest version is gone");
+    }
+}
+
+mod helped {
+    use super::helpers::{Broken, Helpers};
+    use super::{caught, holds};
+    use crate::search::NOT_SETTLING;
+
+    const TWO: Helpers = Helpers { offsets: 3, processes: 2, broken: Broken::Nothing };
+
+    #[test]
+    fn hold() {
+        holds("helpers, two planners, 3 offsets", TWO);
+        holds("helpers, three planners, 2 offsets", Helpers { offsets: 2, processes: 3, ..TWO });
+    }
+
+    fn broken(name: &str, broken: Broken, because: &str) {
+        caught(name, Helpers { broken, ..TWO }, because);
+    }
+
+    #[test]
+    fn planned_where_it_looked() {
+        broken("a piece planned where it was looked for", Broken::PlanWhereItLooked, "I2");
+    }
+
+    #[test]
+    fn planned_behind_its_own() {
+        broken("a piece planned behind the own plans", Broken::PlanBehindItsOwn, "I2");
+    }
+
+    #[test]
+    fn help_without_list() {
+        broken("help without list", Broken::HelpWithoutList, "I2");
+    }
+
+    #[test]
+    fn a_commit_counts_for_all_before() {
+        broken("a commit counts for all before it", Broken::CommitCountsForAllBefore, "lost");
+    }
+
+    #[test]
+    fn announced_past_an_open_plan() {
+        broken("announced past an open plan", Broken::AnnouncePastAnOpenPlan, "not all before it has landed");
+    }
+
+    #[test]
+    fn plans_of_others_dropped() {
+        broken("plans of others dropped", Broken::PlansOfOthersDropped, "lost");
+    }
+
+    #[test]
+    fn plans_of_others_taken_back() {
+        broken("plans of others taken back", Broken::PlansOfOthersTakenBack, "without a plan");
+    }
+
+    #[test]
+    fn taken_over_with_other_bounds() {
+        broken("taken over with other bounds", Broken::TakenOverWithOtherBounds, "I2");
+    }
+
+    #[test]
+    fn commit_from_the_old_record() {
+        broken("a commit made again from the old record", Broken::CommitFromTheOldRecord, "I2");
+    }
+
+    #[test]
+    fn left_to_its_maker_for_good() {
+        broken("left to its maker for good", Broken::LeftToItsMakerForGood, NOT_SETTLING);
     }
 }
 
