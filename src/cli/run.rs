@@ -118,12 +118,17 @@ fn land(config: &Config, once: bool, console: &Console) -> Result<Exit, Failure>
     }
     let began = Instant::now();
     let (streams, landed) = block_on(async {
-        let landfall = Landfall::open(config.clone()).await?;
+        let mut stop = Box::pin(stopped());
+        let landfall = tokio::select! {
+            biased;
+            () = &mut stop => return Ok((Vec::new(), ended_early(once))),
+            opened = Landfall::open(config.clone()) => opened?,
+        };
         let landed = if once {
             let bar = console.bar("landing", "records");
-            watched(&landfall, landfall.run_once(stopped()), &bar).await
+            watched(&landfall, landfall.run_once(stop), &bar).await
         } else {
-            landfall.run(stopped()).await
+            landfall.run(stop).await
         };
         Ok((rows(&landfall), landed))
     })?;
@@ -132,6 +137,11 @@ fn land(config: &Config, once: bool, console: &Console) -> Result<Exit, Failure>
     }
     landed?;
     Ok(Exit::Done)
+}
+
+/// Asked to stop before the lake was open: a store that answers slowly is probed for a while.
+fn ended_early(once: bool) -> Result<(), RunError> {
+    if once { Err(RunError::Interrupted { streams: 0 }) } else { Ok(()) }
 }
 
 /// Feeds the bar while `run` runs.

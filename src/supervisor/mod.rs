@@ -77,7 +77,7 @@ pub enum RunError {
     Unreachable(String),
     #[error("{}", stopped_text(.0))]
     Stopped(Vec<(Stream, String, String)>),
-    #[error("stopped before {streams} partition(s) were at their ends")]
+    #[error("{}", interrupted_text(*.streams))]
     Interrupted { streams: usize },
     /// With `--once`: topics that are named and do not exist, and the streams that stopped besides.
     #[error("{}", missing_text(.topics, .stopped))]
@@ -113,6 +113,13 @@ impl RunError {
 }
 
 const CREATE: &str = "create what does not exist, or correct kafka.topics";
+
+fn interrupted_text(streams: usize) -> String {
+    match streams {
+        0 => "stopped before every partition was found".into(),
+        streams => format!("stopped before {streams} partition(s) were at their ends"),
+    }
+}
 
 fn stopped_text(stopped: &[(Stream, String, String)]) -> String {
     let reasons: Vec<&str> = stopped.iter().map(|(_, why, _)| why.as_str()).collect();

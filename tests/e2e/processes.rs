@@ -40,6 +40,24 @@ fn an_idle_process_ends_at_once_when_it_is_asked_to() {
     scene.look().assert_clean("after SIGTERM");
 }
 
+/// A store that answers slowly is probed for long before anything lands.
+#[test]
+fn a_process_that_is_still_opening_its_lake_ends_when_it_is_asked_to() {
+    let mut scene = Scene::new("early-term", 1);
+    scene.fill(50);
+    let frozen = scene.landfall.at("lake.create.before_link", 1, "stop").run();
+    let began = Instant::now();
+    while !frozen.is_stopped() {
+        assert!(began.elapsed() < Duration::from_secs(30), "the lake is opened without a file");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    frozen.signal(libc::SIGTERM);
+    frozen.resume();
+    frozen.wait(Duration::from_secs(20)).expect_code(0);
+    scene.look().assert_sound("after SIGTERM at the start");
+    assert_eq!(scene.finish(&scene.settings()).rows, 50);
+}
+
 #[test]
 fn a_wrong_configuration_is_told_with_its_key_and_exits_78() {
     let scene = Scene::without_topic("127.0.0.1:1", "wrong", 1);
