@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use landfall_lake::{Created, Entry, Lake, LakeError, Staged};
+use landfall_lake::{Created, Entry, Lake, LakeError, Staged, Tagged};
 use landfall_sink::{BatchWriter, Head, Isolation, Landed, Layout, Plan, Sink, SinkError, Span, Stream};
 
 use crate::checkpoint::{Checkpoint, CheckpointStore, StoreError, Swap};
@@ -46,9 +46,20 @@ impl Trip {
 pub(crate) struct MemoryLake {
     pub objects: Mutex<BTreeMap<String, Bytes>>,
     pub trip: Arc<Trip>,
+    /// Its objects have tags, as those of a bucket have.
+    pub tags: bool,
 }
 
 impl MemoryLake {
+    /// A lake whose objects have tags.
+    pub fn tagged() -> MemoryLake {
+        MemoryLake { tags: true, ..MemoryLake::default() }
+    }
+
+    fn tag(&self, content: &Bytes) -> Option<String> {
+        self.tags.then(|| format!("{:08x}", crc32c::crc32c(content)))
+    }
+
     fn answer<T>(&self, path: &str, effect: impl FnOnce() -> T) -> Result<T, LakeError> {
         let (happens, answers) = self.trip.call();
         let result = happens.then(effect);
@@ -101,6 +112,10 @@ impl Lake for MemoryLake {
         self.answer(path, || self.objects.lock().unwrap().get(path).cloned())
     }
 
+    async fn read_tagged(&self, path: &str) -> Result<Option<Tagged>, LakeError> {
+        Ok(self.read(path).await?.map(|content| Tagged { tag: self.tag(&content), content }))
+    }
+
     async fn read_range(&self, path: &str, _: Range<u64>) -> Result<Bytes, LakeError> {
         Err(LakeError::refused(path, "this double reads whole objects"))
     }
@@ -118,7 +133,11 @@ impl Lake for MemoryLake {
         let shown: Vec<_> = self.answer(prefix, || {
             let objects = self.objects.lock().unwrap();
             let below = |path: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-            let entry = |(path, content): (&String, &Bytes)| Entry { path: path.clone(), size: content.len() as u64 };
+            let entry = |(path, content): (&String, &Bytes)| Entry {
+                path: path.clone(),
+                size: content.len() as u64,
+                tag: self.tag(content),
+            };
             let after = |path: &str| start_after.is_none_or(|start| path > start);
             objects.iter().filter(|(path, _)| below(path) && after(path)).map(entry).map(Ok).collect()
         })?;

@@ -256,7 +256,8 @@ fn a_batch_in_a_bucket_costs_three_puts_and_a_list_at_most() {
     assert!(asked("PUT") <= 3 * BATCHES + START, "{told:?}");
     assert!(asked("LIST") <= BATCHES + START, "{told:?}");
     assert!(asked("GET") + asked("HEAD") <= START, "{told:?}");
-    assert!(asked("DELETE") + asked("POST") <= BATCHES + START, "{told:?}");
+    // Many versions go in one request.
+    assert!(asked("DELETE") + asked("POST") <= START, "{told:?}");
 }
 
 /// Nothing that is said of a put, a read or a list can be relied on, and two processes land the same topic.

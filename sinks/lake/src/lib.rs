@@ -56,6 +56,16 @@ pub enum Placed {
 pub struct Entry {
     pub path: String,
     pub size: u64,
+    /// Another object under the same name has another one. `None` where the place has no such thing.
+    pub tag: Option<String>,
+}
+
+/// An object that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    pub content: Bytes,
+    /// As in an [`Entry`].
+    pub tag: Option<String>,
 }
 
 /// A destination with exclusive creation and a consistent listing.
@@ -73,6 +83,11 @@ pub trait Lake: Send + Sync + 'static {
 
     /// The whole content, or `None` where the name is *known* to be absent.
     async fn read(&self, path: &str) -> Result<Option<Bytes>, LakeError>;
+
+    /// The same, with what tells whether it is the object that a listing showed.
+    async fn read_tagged(&self, path: &str) -> Result<Option<Tagged>, LakeError> {
+        Ok(self.read(path).await?.map(|content| Tagged { content, tag: None }))
+    }
 
     async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, LakeError>;
 

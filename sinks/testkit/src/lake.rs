@@ -149,7 +149,7 @@ impl Lake for MemoryLake {
             .objects
             .iter()
             .filter(|(path, _)| path.starts_with(&directory) && start_after.is_none_or(|after| path.as_str() > after))
-            .map(|(path, content)| Ok(Entry { path: path.clone(), size: content.len() as u64 }))
+            .map(|(path, content)| Ok(Entry { path: path.clone(), size: content.len() as u64, tag: None }))
             .collect();
         Ok(stream::iter(entries).boxed())
     }

@@ -215,7 +215,12 @@ async fn a_create_that_never_comes_is_unknown_and_one_that_is_refused_did_not_ha
 /// Between the list and the read the listed version is pruned.
 #[tokio::test]
 async fn a_version_that_is_gone_when_it_is_read_means_list_again() {
-    let lake = Arc::new(MemoryLake::default());
+    for lake in [MemoryLake::default(), MemoryLake::tagged()] {
+        gone_when_it_is_read(Arc::new(lake)).await;
+    }
+}
+
+async fn gone_when_it_is_read(lake: Arc<MemoryLake>) {
     let writer = LakeStore::seated(lake.clone(), &seat());
     let record = born(&writer).await;
     let listed = advanced(&writer, record, 3).await;
@@ -233,7 +238,12 @@ async fn a_version_that_is_gone_when_it_is_read_means_list_again() {
 /// Between the list and the read the listed version is pruned, and a late create lands under its number.
 #[tokio::test]
 async fn only_the_object_that_was_listed_as_the_highest_is_acted_on() {
-    let lake = Arc::new(MemoryLake::default());
+    for lake in [MemoryLake::default(), MemoryLake::tagged()] {
+        another_when_it_is_read(Arc::new(lake)).await;
+    }
+}
+
+async fn another_when_it_is_read(lake: Arc<MemoryLake>) {
     let writer = LakeStore::seated(lake.clone(), &seat());
     let record = born(&writer).await;
     let listed = advanced(&writer, record, 3).await;
@@ -248,6 +258,21 @@ async fn only_the_object_that_was_listed_as_the_highest_is_acted_on() {
     });
     let reader = LakeStore::seated(Arc::new(meddled), &seat());
     assert_eq!(reader.load(&stream()).await.unwrap(), Some(newest));
+}
+
+/// Where the object itself shows that it is the one that was listed, and twice where nothing else can.
+#[tokio::test]
+async fn a_start_lists_once_where_objects_have_tags() {
+    for (lake, lists) in [(MemoryLake::default(), 2), (MemoryLake::tagged(), 1)] {
+        let lake = Arc::new(lake);
+        let store = LakeStore::seated(lake.clone(), &seat());
+        let record = born(&store).await;
+        let record = advanced(&store, record, 3).await;
+        lake.trip.disarm();
+        assert_eq!(store.load(&stream()).await.unwrap(), Some(record));
+        // The lists, the read and the settling.
+        assert_eq!(lake.trip.disarm(), lists + 2);
+    }
 }
 
 /// A tree that was deleted shows one version again.

@@ -3,16 +3,16 @@
 //! | what is done | what it is worth |
 //! |---|---|
 //! | list | the newest version is the highest number shown; nothing else says which one it is |
-//! | read | only the object that was listed as the highest: one more list after the read must show it so |
+//! | read | only the object that was listed as the highest: one with its tag (ETag), or else one more list shows it so |
 //! | create | every answer but a clear success is read back: own bytes = created, other bytes = lost, absent = again |
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use landfall_lake::fault::sabotaged;
-use landfall_lake::{Created, Lake, LakeError};
+use landfall_lake::{Created, Lake, LakeError, Tagged};
 
 use super::names;
 use crate::ambient;
@@ -21,17 +21,17 @@ use crate::ambient;
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What one list showed.
+/// What one list showed: the versions, with their tags where the lake has such.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Shown(BTreeSet<u64>);
+pub(super) struct Shown(BTreeMap<u64, Option<String>>);
 
 impl Shown {
     pub fn newest(&self) -> Option<u64> {
-        self.0.last().copied()
+        self.0.last_key_value().map(|(version, _)| *version)
     }
 
     pub fn holds(&self, version: u64) -> bool {
-        self.0.contains(&version)
+        self.0.contains_key(&version)
     }
 
     pub fn len(&self) -> usize {
@@ -39,7 +39,7 @@ impl Shown {
     }
 
     pub fn next_lower(&self, version: u64) -> Option<u64> {
-        self.0.range(..version).next_back().copied()
+        self.0.range(..version).next_back().map(|(version, _)| *version)
     }
 
     /// A tree that was deleted may show one version again, by a late create of a process that is gone. In a
@@ -48,9 +48,14 @@ impl Shown {
         self.newest().is_none_or(|newest| newest == 1 || self.holds(newest - 1))
     }
 
+    /// Whether this is the object that was listed, and not another that was created under its number since.
+    fn is_that(&self, version: u64, found: &Tagged) -> bool {
+        found.tag.is_some() && self.0.get(&version) == Some(&found.tag)
+    }
+
     /// The versions below the newest `keep`, the oldest first.
     pub fn surplus(&self, keep: usize) -> impl Iterator<Item = u64> {
-        self.0.iter().copied().take(self.0.len().saturating_sub(keep))
+        self.0.keys().copied().take(self.0.len().saturating_sub(keep))
     }
 }
 
@@ -96,9 +101,9 @@ impl Tree<'_> {
 
     async fn list_once(&self, after: Option<&str>) -> Result<Shown, LakeError> {
         let mut entries = self.lake.list(&self.directory, after).await?;
-        let mut shown = BTreeSet::new();
+        let mut shown = BTreeMap::new();
         while let Some(entry) = entries.try_next().await? {
-            shown.extend(names::parse_version(&self.directory, &entry.path));
+            shown.extend(names::parse_version(&self.directory, &entry.path).map(|version| (version, entry.tag)));
         }
         Ok(Shown(shown))
     }
@@ -132,22 +137,24 @@ impl Tree<'_> {
                 found = self.read(at).await?;
             }
             if sabotaged("list_and_read_apart") || at != newest {
-                return Ok(found.map(|bytes| (at, bytes)));
+                return Ok(found.map(|found| (at, found.content)));
             }
-            shown = self.list().await?;
-            if let Some(bytes) = found
-                && shown.newest() == Some(newest)
-                && shown.is_whole()
+            let is_listed = found.as_ref().is_some_and(|found| shown.is_that(newest, found));
+            if !is_listed {
+                shown = self.list().await?;
+            }
+            if let Some(found) = found
+                && (is_listed || shown.newest() == Some(newest) && shown.is_whole())
             {
                 self.lake.settle(&self.path(newest)).await?;
-                return Ok(Some((newest, bytes)));
+                return Ok(Some((newest, found.content)));
             }
         }
         Err(LakeError::not_done(&self.directory, "the newest version changed each time it was read"))
     }
 
-    async fn read(&self, version: u64) -> Result<Option<Bytes>, LakeError> {
-        self.lake.read(&self.path(version)).await
+    async fn read(&self, version: u64) -> Result<Option<Tagged>, LakeError> {
+        self.lake.read_tagged(&self.path(version)).await
     }
 
     /// Creates a version. `NotDone` only where no request of this call can still take effect.

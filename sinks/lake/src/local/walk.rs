@@ -64,7 +64,9 @@ impl Walk {
                 }
             } else if path != LOCK && self.after.as_deref().is_none_or(|after| path.as_str() > after) {
                 match statat(&level.fd, next.name.as_str(), AtFlags::empty()) {
-                    Ok(stat) => entries.push(Entry { path, size: u64::try_from(stat.st_size).unwrap_or_default() }),
+                    Ok(stat) => {
+                        entries.push(Entry { path, size: u64::try_from(stat.st_size).unwrap_or_default(), tag: None })
+                    }
                     Err(Errno::NOENT) => {}
                     Err(error) => return Err(errno::not_done(&self.root.full(&path), "cannot look at it", error)),
                 }

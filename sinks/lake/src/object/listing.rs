@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 
 use futures::stream::{self, Stream};
+use object_store::ObjectMeta;
 use object_store::list::PaginatedListOptions;
 
 use super::Inner;
 use super::asking::deadline;
+use super::reading::tag;
 use crate::{Entry, LakeError};
 
 /// Where a listing stands.
@@ -56,7 +58,7 @@ impl Inner {
         let whole = || LakeError::not_done(&prefix, "there is nothing that could be listed: is the bucket there?");
         let page = self.asked(&prefix, ask).await?.ok_or_else(whole)?;
         for object in page.result.objects {
-            self.take(pages, object.location.as_ref(), object.size)?;
+            self.take(pages, object)?;
         }
         if page.page_token.is_some() && page.page_token == pages.token {
             return Err(LakeError::not_done(&prefix, "the store shows the same page of a listing again and again"));
@@ -66,8 +68,10 @@ impl Inner {
         Ok(())
     }
 
-    fn take(&self, pages: &mut Pages, key: &str, size: u64) -> Result<(), LakeError> {
-        let path = key.strip_prefix(self.prefix.as_str()).filter(|path| path.starts_with(&pages.prefix));
+    fn take(&self, pages: &mut Pages, object: ObjectMeta) -> Result<(), LakeError> {
+        let size = object.size;
+        let path =
+            object.location.as_ref().strip_prefix(self.prefix.as_str()).filter(|path| path.starts_with(&pages.prefix));
         // A marker that some tools make for a directory is shown without its slash: it is no object of a lake.
         let Some(path) = path else { return Ok(()) };
         if pages.after.as_deref().is_some_and(|after| path <= after) {
@@ -82,7 +86,7 @@ impl Inner {
             return Err(LakeError::refused(&self.url, message));
         }
         pages.last = path.to_owned();
-        pages.ready.push_back(Entry { path: path.to_owned(), size });
+        pages.ready.push_back(Entry { path: path.to_owned(), size, tag: tag(object.e_tag.as_deref()) });
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The rooms: `open` and `options` (from a URL to a store), `wire` (what became of a request), `answer` (what that
 //! means), `asking` (one request, with its time and its turn), `create` (the put), `spool` (files before they
-//! are put), `listing`, `sweep`, `crypto`.
+//! are put), `reading`, `listing`, `deleting`, `sweep`, `crypto`.
 //!
 //! The library's own retries are off: it would repeat a create that met its own object and call that "exists".
 //! There are no copies and no uploads in parts, because neither can create exclusively everywhere.
@@ -12,9 +12,11 @@ mod answer;
 mod asking;
 mod create;
 mod crypto;
+mod deleting;
 mod listing;
 mod open;
 mod options;
+mod reading;
 mod spool;
 mod sweep;
 mod wire;
@@ -25,19 +27,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
 use object_store::list::PaginatedListStore;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, PutPayload};
 use tokio::sync::Semaphore;
 
 use crate::remote::{ObjectLimits, ObjectUrl, OptionError};
-use crate::{Created, Entry, Lake, LakeError, Staged, fault, names};
+use crate::{Created, Entry, Lake, LakeError, Staged, Tagged, fault, names};
 use asking::deadline;
+use deleting::Bulk;
 pub(crate) use options::names as option_names;
 use spool::{ObjectStaged, Spool};
-use wire::Seen;
 
 /// What every store here can do.
 trait Store: ObjectStore + PaginatedListStore {}
@@ -51,6 +53,8 @@ pub struct ObjectLake {
 
 struct Inner {
     store: Arc<dyn Store>,
+    /// Deletes many in one request; `None` where `store` does, or where nothing is deleted.
+    bulk: Option<Bulk>,
     url: String,
     /// What every key of this lake begins with: nothing, or segments and a slash.
     prefix: String,
@@ -89,8 +93,13 @@ impl ObjectLake {
         let refused = |error: &dyn std::fmt::Display| LakeError::refused(url, error);
         let place: ObjectUrl = url.parse().map_err(|error| refused(&error))?;
         let options: Vec<_> = options.into_iter().collect();
+        let bulk = match &spool {
+            Some(_) => open::bulk(&place, &options).map_err(|error| refused(&error))?,
+            None => None,
+        };
         let inner = Inner {
             store: open::store(&place, &options).map_err(|error| refused(&error))?,
+            bulk: bulk.map(Bulk::new),
             url: place.to_string(),
             prefix: place.key_prefix(),
             spool,
@@ -145,40 +154,6 @@ impl Inner {
     fn doubted(&self, point: &str, path: &str) -> Result<(), LakeError> {
         fault::point(point).map_err(|error| LakeError::unknown(path, error))
     }
-
-    async fn size(&self, path: &str) -> Result<Option<u64>, LakeError> {
-        let key = self.key(path)?;
-        let head = || self.once(deadline(0), self.store.head(&key));
-        let told = self.asked(path, || async {
-            match head().await {
-                Ok(meta) => Ok(Some(meta.size)),
-                Err(answer) if answer.seen == Seen::Status(404) => Ok(None),
-                Err(answer) => Err(answer),
-            }
-        });
-        match told.await? {
-            Some(Some(size)) => Ok(Some(size)),
-            // The answer to a HEAD cannot say what is not there, the object or the whole bucket.
-            _ => Ok(self.get(path, None).await?.map(|content| content.len() as u64)),
-        }
-    }
-
-    /// The content or a part of it; `None` where the name is known to be absent.
-    async fn get(&self, path: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, LakeError> {
-        let key = self.key(path)?;
-        let fetch = || async {
-            let options = GetOptions { range: range.clone().map(GetRange::Bounded), ..GetOptions::default() };
-            let got = self.once(deadline(0), self.store.get_opts(&key, options)).await?;
-            let length = got.range.end.saturating_sub(got.range.start);
-            self.once(deadline(length), got.bytes()).await.map(|content| (content, length))
-        };
-        let Some((content, length)) = self.asked(path, fetch).await? else { return Ok(None) };
-        if content.len() as u64 != length {
-            let message = format!("{} bytes came, and {length} were announced", content.len());
-            return Err(LakeError::not_done(path, message));
-        }
-        Ok(Some(content))
-    }
 }
 
 #[async_trait]
@@ -203,6 +178,10 @@ impl Lake for ObjectLake {
     }
 
     async fn read(&self, path: &str) -> Result<Option<Bytes>, LakeError> {
+        Ok(self.inner.get(path, None).await?.map(|found| found.content))
+    }
+
+    async fn read_tagged(&self, path: &str) -> Result<Option<Tagged>, LakeError> {
         self.inner.get(path, None).await
     }
 
@@ -212,7 +191,7 @@ impl Lake for ObjectLake {
             return Ok(Bytes::new());
         }
         match self.inner.get(path, Some(range.clone())).await? {
-            Some(content) if content.len() as u64 == wanted => Ok(content),
+            Some(found) if found.content.len() as u64 == wanted => Ok(found.content),
             Some(_) => Err(LakeError::not_done(path, format!("it ends before byte {} of the range", range.end))),
             None => Err(LakeError::not_done(path, "it is not there")),
         }
@@ -240,26 +219,11 @@ impl Lake for ObjectLake {
     }
 
     async fn delete(&self, path: &str) -> Result<(), LakeError> {
-        let key = self.inner.to_write(path)?;
-        names::deletable(path)?;
-        let inner = &self.inner;
-        inner.asked(path, || inner.once(deadline(0), inner.store.delete(&key))).await.map(drop)
+        self.inner.delete(path).await
     }
 
     async fn delete_many(&self, paths: &[String]) -> Result<(), LakeError> {
-        let Some(first) = paths.first() else { return Ok(()) };
-        let mut keys = Vec::with_capacity(paths.len());
-        for path in paths {
-            keys.push(self.inner.to_write(path)?);
-            names::deletable(path)?;
-        }
-        let inner = &self.inner;
-        let all = || {
-            let keys = futures::stream::iter(keys.clone()).map(Ok).boxed();
-            let gone = inner.store.delete_stream(keys).try_for_each(|_| std::future::ready(Ok(())));
-            inner.once(deadline(0), gone)
-        };
-        inner.asked(first, all).await.map(drop)
+        self.inner.delete_many(paths).await
     }
 
     async fn sweep(&self) -> Result<u64, LakeError> {

@@ -18,26 +18,9 @@ const NO_TIMEOUT: (&str, &str) = ("timeout", "24h");
 
 /// The store of a URL. `options` are the library's own, by name; what they leave open comes from the environment.
 pub(super) fn store(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Arc<dyn Store>, OptionError> {
-    let wrong = |error: object_store::Error| OptionError::Value { message: told(&error) };
     match url.scheme() {
         #[cfg(feature = "s3")]
-        "s3" => {
-            use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
-            // Single deletes, because not every store knows the bulk one.
-            let own = [NO_TIMEOUT, ("disable_bulk_delete", "true")];
-            let mut builder = AmazonS3Builder::from_env();
-            for (key, value) in parsed(&own, options)? {
-                builder = builder.with_config(key, value);
-            }
-            let store = builder
-                .with_bucket_name(url.bucket())
-                .with_conditional_put(S3ConditionalPut::ETagMatch)
-                .with_retry(no_retries())
-                .with_crypto_provider(Arc::new(super::crypto::OpenSsl))
-                .with_http_connector(super::wire::Wire)
-                .build();
-            Ok(Arc::new(store.map_err(wrong)?))
-        }
+        "s3" => s3(url, options, false),
         #[cfg(feature = "gcs")]
         "gs" => {
             let mut builder = object_store::gcp::GoogleCloudStorageBuilder::from_env();
@@ -68,6 +51,40 @@ pub(super) fn store(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Arc<dyn
         }
         other => Err(OptionError::NotBuiltIn { scheme: other }),
     }
+}
+
+/// The same place where it needs another client to delete many objects in one request.
+pub(super) fn bulk(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Option<Arc<dyn Store>>, OptionError> {
+    match url.scheme() {
+        #[cfg(feature = "s3")]
+        "s3" => s3(url, options, true).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a client asks for single deletions or for many at once is decided when it is made.
+#[cfg(feature = "s3")]
+fn s3(url: &ObjectUrl, options: &[(&str, &str)], bulk: bool) -> Result<Arc<dyn Store>, OptionError> {
+    use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+    let mut builder = AmazonS3Builder::from_env();
+    for (key, value) in parsed(&[NO_TIMEOUT], options)? {
+        builder = builder.with_config(key, value);
+    }
+    if !bulk {
+        builder = builder.with_disable_bulk_delete(true);
+    }
+    let store = builder
+        .with_bucket_name(url.bucket())
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_retry(no_retries())
+        .with_crypto_provider(Arc::new(super::crypto::OpenSsl))
+        .with_http_connector(super::wire::Wire)
+        .build();
+    Ok(Arc::new(store.map_err(wrong)?))
+}
+
+fn wrong(error: object_store::Error) -> OptionError {
+    OptionError::Value { message: told(&error) }
 }
 
 /// Whether an option has a name that may be set. It makes no client: each of those reads all certificates of the system.

@@ -139,7 +139,7 @@ impl Lake for Flawed {
             *listings += 1;
             let late = self.flaw == Flaw::ListsLate && *listings < 2;
             if path.starts_with(prefix) && path.as_str() > after && !late {
-                shown.push(Ok(Entry { path: path.clone(), size: content.len() as u64 }));
+                shown.push(Ok(Entry { path: path.clone(), size: content.len() as u64, tag: None }));
             }
         }
         Ok(stream::iter(shown).boxed())

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use landfall_lake::{Created, Entry, Lake, LakeError, Staged};
+use landfall_lake::{Created, Entry, Lake, LakeError, Staged, Tagged};
 
 use crate::origin::doubles::MemoryLake;
 
@@ -38,10 +38,14 @@ impl Lake for Meddled {
     }
 
     async fn read(&self, path: &str) -> Result<Option<Bytes>, LakeError> {
+        Ok(self.read_tagged(path).await?.map(|found| found.content))
+    }
+
+    async fn read_tagged(&self, path: &str) -> Result<Option<Tagged>, LakeError> {
         if let Some(meddle) = self.meddle.lock().unwrap().take() {
             meddle(&self.lake);
         }
-        self.lake.read(path).await
+        self.lake.read_tagged(path).await
     }
 
     async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, LakeError> {
