@@ -1,6 +1,7 @@
 //! The marks of birth, `…/<topic id>/<partition>.json`: after a stream's first checkpoint, before its first plan.
 
 use std::collections::BTreeSet;
+use std::sync::{MutexGuard, PoisonError};
 
 use futures::TryStreamExt;
 use landfall_sink::Stream;
@@ -30,15 +31,43 @@ impl Origin {
 
     /// Creates the mark, or sees it stand. Called by every process before its first plan of the stream.
     pub async fn mark_born(&self, stream: &Stream) -> Result<(), OriginError> {
-        let path = paths::mark(stream)?;
-        // A mark that stands is the ordinary case, and reading is cheaper than an attempt to create.
-        if self.is_born(stream).await? {
+        if self.marked().contains(stream) {
             return Ok(());
         }
-        let own = Mark { format: document::FORMAT, stream: stream.clone() };
-        let other = establish(self.lake.as_ref(), &path, &own).await?;
-        point("birth.after_mark")?;
-        other.map_or(Ok(()), |mark| mark.of(&path, stream))
+        let path = paths::mark(stream)?;
+        // A mark that stands is the ordinary case, and reading is cheaper than an attempt to create.
+        if !self.is_born(stream).await? {
+            let own = Mark { format: document::FORMAT, stream: stream.clone() };
+            let other = establish(self.lake.as_ref(), &path, &own).await?;
+            point("birth.after_mark")?;
+            other.map_or(Ok(()), |mark| mark.of(&path, stream))?;
+        }
+        self.marked().insert(stream.clone());
+        Ok(())
+    }
+
+    /// Sees at once which streams of a topic have their marks: a start with many partitions need not read each.
+    pub async fn look_for_marks(&self, streams: &[Stream]) -> Result<(), OriginError> {
+        let unseen: BTreeSet<&Stream> = {
+            let marked = self.marked();
+            streams.iter().filter(|stream| !marked.contains(stream)).collect()
+        };
+        let [first, _, ..] = unseen.iter().copied().collect::<Vec<_>>()[..] else { return Ok(()) };
+        let directory = paths::topic(&first.cluster, &first.topic, first.topic_id_or_dash())?;
+        let mut entries = self.lake.list(&directory, None).await?;
+        while let Some(entry) = entries.try_next().await? {
+            if let Some(Born::Partition(stream)) = paths::parse_genesis(&entry.path)
+                && unseen.contains(&stream)
+            {
+                self.lake.settle(&entry.path).await?;
+                self.marked().insert(stream);
+            }
+        }
+        Ok(())
+    }
+
+    fn marked(&self) -> MutexGuard<'_, BTreeSet<Stream>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every stream that was born here, from the marks.

@@ -49,11 +49,13 @@ pub struct Origin {
     layouts: Layouts,
     /// Every topic that has a genesis, once they have been listed.
     topics: Mutex<Option<BTreeSet<Stream>>>,
+    /// The streams whose marks were seen.
+    marks: std::sync::Mutex<BTreeSet<Stream>>,
 }
 
 impl Origin {
     fn of(lake: Arc<dyn Lake>, owner: Owner) -> Origin {
-        Origin { lake, owner, layouts: Layouts::default(), topics: Mutex::default() }
+        Origin { lake, owner, layouts: Layouts::default(), topics: Mutex::default(), marks: std::sync::Mutex::default() }
     }
 
     pub fn lake(&self) -> &Arc<dyn Lake> {

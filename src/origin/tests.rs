@@ -175,11 +175,32 @@ async fn a_missing_checkpoint_of_a_born_stream_asks_for_a_rebuild() {
 
 #[tokio::test]
 async fn a_found_checkpoint_proves_nothing_about_the_mark() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let record = born(&world, 0).await.unwrap();
     world.lake.delete(&super::paths::mark(&record.stream).unwrap()).await.unwrap();
+    world.origin = Origin::open(world.lake.clone()).await.unwrap();
     assert_eq!(born(&world, 0).await.unwrap(), record);
     assert!(world.origin.is_born(&record.stream).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_marks_of_a_topic_are_seen_by_one_list() {
+    let mut world = World::new().await;
+    let first = born(&world, 0).await.unwrap();
+    let streams = [first.stream.clone(), Stream { partition: 1, ..first.stream.clone() }];
+    world.origin = Origin::open(world.lake.clone()).await.unwrap();
+    let calls = |world: &World| world.lake.trip.disarm();
+    calls(&world);
+    world.origin.look_for_marks(&streams).await.unwrap();
+    assert_eq!(calls(&world), 2, "the list, and the settling of the one that stands");
+    world.origin.mark_born(&streams[0]).await.unwrap();
+    assert_eq!(calls(&world), 0);
+    // What the list does not show is made.
+    world.origin.mark_born(&streams[1]).await.unwrap();
+    assert!(world.origin.is_born(&streams[1]).await.unwrap());
+    calls(&world);
+    world.origin.look_for_marks(&streams).await.unwrap();
+    assert_eq!(calls(&world), 0);
 }
 
 #[tokio::test]

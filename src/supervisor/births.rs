@@ -243,6 +243,7 @@ impl Run {
             }
         }
         let streams = ready;
+        self.plant.origin.look_for_marks(&streams).await?;
         let started: Vec<Result<Checkpoint, OriginError>> = {
             let born = streams.iter().map(|stream| self.be_born(stream, &genesis, adopted.as_deref()));
             stream::iter(born).buffered(SIDE_BY_SIDE).collect().await
