@@ -55,7 +55,13 @@ pub struct Origin {
 
 impl Origin {
     fn of(lake: Arc<dyn Lake>, owner: Owner) -> Origin {
-        Origin { lake, owner, layouts: Layouts::default(), topics: Mutex::default(), marks: std::sync::Mutex::default() }
+        Origin {
+            lake,
+            owner,
+            layouts: Layouts::default(),
+            topics: Mutex::default(),
+            marks: std::sync::Mutex::default(),
+        }
     }
 
     pub fn lake(&self) -> &Arc<dyn Lake> {
