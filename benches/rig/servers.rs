@@ -49,6 +49,11 @@ impl Server {
 
     /// The Kafka of the tests, on a directory below `dir`.
     pub fn kafka(dir: &Path) -> anyhow::Result<Server> {
+        Server::kafka_with(dir, Duration::ZERO)
+    }
+
+    /// The same where a new group waits so long for further members before partitions are shared out.
+    pub fn kafka_with(dir: &Path, first_share: Duration) -> anyhow::Result<Server> {
         let dir = dir.join("kafka");
         std::fs::create_dir_all(&dir)?;
         let port = |offset: u32| 20_000 + (std::process::id() * 2 + offset) % 10_000;
@@ -60,8 +65,9 @@ impl Server {
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\nlog.dirs={}\n\
              auto.create.topics.enable=false\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
-             group.initial.rebalance.delay.ms=0\nlog.retention.ms=-1\n",
-            dir.join("log").display()
+             group.initial.rebalance.delay.ms={}\nlog.retention.ms=-1\n",
+            dir.join("log").display(),
+            first_share.as_millis()
         );
         std::fs::write(dir.join("server.properties"), properties)?;
         let jars = jars()?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rig::work::Work;
 use crate::store::Place;
-use crate::{landing, listener, starts, steady};
+use crate::{landing, listener, member, starts, steady};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,6 +31,8 @@ pub enum Kind {
     Backlog { warm: usize, counted: bool },
     /// `landfall run` until all streams run and have landed.
     Start { counted: bool },
+    /// `landfall run` as a member of a group, until its standard input ends.
+    Share { group: String, instance: String },
 }
 
 /// What the parent asks of an arm: one argument, as JSON.
@@ -50,7 +52,7 @@ impl Order {
     /// The product, open, with its checkpoints in the lake.
     pub async fn open(&self, place: &Place) -> anyhow::Result<Landfall> {
         let (work, options) = (&self.work, place.properties());
-        let landfall = Landfall::builder()
+        let mut landfall = Landfall::builder()
             .property("bootstrap.servers", &work.bootstrap)
             .topic(&work.topic)
             .lake(&place.url)
@@ -64,6 +66,9 @@ impl Order {
                 config.checkpoint.store = if self.kind == Kind::Dry { StoreKind::Memory } else { StoreKind::Lake };
                 config.lake.options = options;
             });
+        if let Kind::Share { group, instance } = &self.kind {
+            landfall = landfall.property("group.id", group).property("group.instance.id", instance);
+        }
         Ok(landfall.open().await?)
     }
 }
@@ -82,6 +87,7 @@ pub fn run(order: &Order) -> anyhow::Result<()> {
         }
         Kind::Backlog { warm, counted } => serde_json::to_string(&steady::run(order, &heard, None, *warm, *counted)?),
         Kind::Start { counted } => serde_json::to_string(&starts::start(order, *counted)?),
+        Kind::Share { .. } => serde_json::to_string(&member::run(order)?),
     };
     println!("{}", answer?);
     Ok(())

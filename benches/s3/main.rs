@@ -9,7 +9,9 @@ mod fleet;
 mod landing;
 mod line;
 mod listener;
+mod member;
 mod parts;
+mod quota;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod rounds;

@@ -49,8 +49,13 @@ pub fn print(report: &Report) {
     }
     if let Some(fleet) = &report.fleet {
         println!(
-            "\ntwo processes ÷ one, CPU seconds: {:.2}; two with half a core each ÷ one, on one partition: {:.2}",
-            fleet.two_over_one_cpu, fleet.one_over_two_wall
+            "\ntwo processes ÷ one, CPU seconds: {:.2} ({:.3} ÷ {:.3} for a million records)",
+            fleet.two_over_one_cpu, fleet.two_cpu_s_per_million, fleet.one_cpu_s_per_million
+        );
+        println!(
+            "two with half a core each ÷ one with half a core, on one partition: {:.2} ({:.0} ÷ {:.0} records a second; \
+             by {}; the second helps after {:.1} s)",
+            fleet.two_over_one_rate, fleet.two_records_per_s, fleet.one_records_per_s, fleet.quota, fleet.helps_after_s
         );
     }
 }
