@@ -33,10 +33,11 @@ test: setup-test
 	$(CARGO) test $(FLAGS) --workspace
 
 test-all: export LANDFALL_TEST_ALL = 1
-test-all: setup-test
+test-all: setup-all
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(FLAGS) --workspace --all-targets -- -D warnings
 	$(CARGO) test $(FLAGS) --workspace -- --nocapture
+	$(CARGO) test $(FLAGS) -p landfall-lake --features s3,gcs,azure --test lake_conformance -- --nocapture azurite
 
 bench: setup-test
 	$(CARGO) bench $(FLAGS) --bench throughput -- $(ARGS)
@@ -63,3 +64,7 @@ setup-build:
 .PHONY: setup-test
 setup-test:
 	@scripts/setup test
+
+.PHONY: setup-all
+setup-all:
+	@scripts/setup all

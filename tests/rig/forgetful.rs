@@ -92,7 +92,7 @@ impl Forgetful {
             let body = b"<Error><Code>PreconditionFailed</Code></Error>";
             return told("412 Precondition Failed", "", body, false);
         }
-        let mark = field(&request.head, "x-amz-meta-landfall-put");
+        let mark = field(&request.head, "x-amz-meta-landfallput");
         objects.insert(key.to_owned(), Object { content: request.body.clone(), mark, made: Instant::now() });
         told("200 OK", "ETag: \"1\"\r\n", b"", false)
     }
@@ -102,7 +102,7 @@ impl Forgetful {
         let Some(object) = objects.get(key) else {
             return told("404 Not Found", "", b"<Error><Code>NoSuchKey</Code></Error>", method == "HEAD");
         };
-        let mark = object.mark.as_ref().map_or(String::new(), |mark| format!("x-amz-meta-landfall-put: {mark}\r\n"));
+        let mark = object.mark.as_ref().map_or(String::new(), |mark| format!("x-amz-meta-landfallput: {mark}\r\n"));
         let head = format!("ETag: \"1\"\r\nLast-Modified: Sat, 21 Nov 2026 05:00:00 GMT\r\n{mark}");
         told("200 OK", &head, &object.content, method == "HEAD")
     }

@@ -109,8 +109,8 @@ pub trait Lake: Send + Sync + 'static {
     /// Removes an object below `_landfall/`; absent is success. Any other path is refused.
     async fn delete(&self, path: &str) -> Result<(), LakeError>;
 
-    /// Removes several objects below `_landfall/`, in this order, and stops at the first that fails. A store that can
-    /// take them in one request does that, and after a failure any of them may be gone.
+    /// Removes several objects below `_landfall/`: a disk in this order, up to the first that fails; an object store
+    /// in one request where it can, else several side by side, and after a failure any of them may be gone.
     async fn delete_many(&self, paths: &[String]) -> Result<(), LakeError> {
         for path in paths {
             self.delete(path).await?;

@@ -48,6 +48,8 @@ impl Answer {
             Seen::Status(405 | 411 | 413 | 501) => Meaning::Never,
             Seen::Status(400) if never(&text) => Meaning::Never,
             Seen::Status(400..=499) => Meaning::Denied,
+            // Of one of many objects that were to be deleted.
+            Seen::Status(200..=299) if text.contains("AccessDenied") => Meaning::Denied,
             Seen::Status(_) => Meaning::Doubtful,
         };
         let throttled = matches!(seen, Seen::Status(429 | 503)) || text.contains("SlowDown");
@@ -99,7 +101,7 @@ fn advised(text: String, seen: Seen) -> String {
             "there is no connection to the store; look at its address (aws_endpoint in [lake.options], \
              or AWS_ENDPOINT_URL) and at the network"
         }
-        Seen::Status(401 | 403) => {
+        _ if text.contains("AccessDenied") || matches!(seen, Seen::Status(401 | 403)) => {
             "the store refuses these credentials, or they do not permit this; look at them, \
              at the policy of the bucket, and at this machine's clock"
         }

@@ -47,7 +47,15 @@ impl Inner {
 
     /// Asks until there is an answer: `None` where the object is known to be absent. For what changes nothing, or
     /// changes the same when it is done twice.
-    pub(super) async fn asked<T, F>(&self, path: &str, mut ask: impl FnMut() -> F) -> Result<Option<T>, LakeError>
+    pub(super) async fn asked<T, F>(&self, path: &str, ask: impl FnMut() -> F) -> Result<Option<T>, LakeError>
+    where
+        F: Future<Output = Result<T, Answer>>,
+    {
+        self.answered(path, ask).await.map_err(|answer| answer.unread(path))
+    }
+
+    /// The same, with the last answer as the store gave it.
+    pub(super) async fn answered<T, F>(&self, path: &str, mut ask: impl FnMut() -> F) -> Result<Option<T>, Answer>
     where
         F: Future<Output = Result<T, Answer>>,
     {
@@ -60,7 +68,7 @@ impl Inner {
                     attempt += 1;
                     let final_word = matches!(answer.meaning, Meaning::Denied | Meaning::Never);
                     if final_word || attempt == ATTEMPTS {
-                        return Err(answer.unread(path));
+                        return Err(answer);
                     }
                     tracing::debug!(path, attempt, "asking again: {answer}");
                     pause(attempt - 1, &answer).await;

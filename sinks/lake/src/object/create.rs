@@ -13,8 +13,8 @@ use super::asking::{deadline, pause};
 use super::wire::Seen;
 use crate::{Created, LakeError, fault};
 
-/// The name of the mark in the object's metadata.
-const MARK: &str = "landfall-put";
+/// The name of the mark in the object's metadata: letters alone, because Azure takes no hyphen and proxies drop underscores.
+const MARK: &str = "landfallput";
 const ATTEMPTS: u32 = 4;
 
 /// Whose object stands under a name.

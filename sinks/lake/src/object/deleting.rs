@@ -1,20 +1,25 @@
-//! Deletions: one by one, and many in one request where the store knows how to.
+//! Deletions: one by one, or many in one request where the store knows how to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::Error;
 use object_store::path::Path;
 
+use super::answer::{Answer, Meaning};
 use super::asking::deadline;
+use super::wire::Seen;
 use super::{Inner, Store};
 use crate::{LakeError, names};
+
+/// Single deletions at once.
+const SIDE_BY_SIDE: usize = 8;
 
 /// A way to delete many objects in one request, which not every store knows.
 pub(super) struct Bulk {
     store: Arc<dyn Store>,
-    /// It failed where single requests did not.
+    /// It was refused, or not understood, where single requests did what they should.
     unknown_here: AtomicBool,
 }
 
@@ -27,29 +32,30 @@ impl Bulk {
 impl Inner {
     pub(super) async fn delete(&self, path: &str) -> Result<(), LakeError> {
         let key = self.to_delete(path)?;
-        self.asked(path, || self.once(deadline(0), self.store.delete(&key))).await.map(drop)
+        self.asked(path, || self.once(deadline(0), gone(self.store.as_ref(), vec![key.clone()]))).await.map(drop)
     }
 
     pub(super) async fn delete_many(&self, paths: &[String]) -> Result<(), LakeError> {
-        let Some(first) = paths.first() else { return Ok(()) };
         let keys: Vec<Path> = paths.iter().map(|path| self.to_delete(path)).collect::<Result<_, _>>()?;
-        let Some(bulk) = self.bulk.as_ref().filter(|bulk| !bulk.unknown_here.load(Ordering::Relaxed)) else {
-            return self.all_gone(self.store.as_ref(), first, &keys).await;
-        };
-        let Err(error) = self.all_gone(bulk.store.as_ref(), first, &keys).await else { return Ok(()) };
-        self.all_gone(self.store.as_ref(), first, &keys).await?;
-        tracing::debug!(%error, "objects are deleted one by one from now on: the store does not take many at once");
+        let Some(first) = paths.first() else { return Ok(()) };
+        let known = self.bulk.as_ref().filter(|bulk| !bulk.unknown_here.load(Ordering::Relaxed));
+        let Some(bulk) = known else { return self.one_by_one(paths).await };
+        let all = || self.once(deadline(0), gone(bulk.store.as_ref(), keys.clone()));
+        let Err(answer) = self.answered(first, all).await else { return Ok(()) };
+        if !is_strange(&answer) {
+            return Err(answer.unread(first));
+        }
+        self.one_by_one(paths).await?;
+        tracing::debug!(
+            "objects are deleted one by one from now on, as the store does not take many at once: {answer}"
+        );
         bulk.unknown_here.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn all_gone(&self, store: &dyn Store, first: &str, keys: &[Path]) -> Result<(), LakeError> {
-        let all = || {
-            let keys = futures::stream::iter(keys.to_vec()).map(Ok).boxed();
-            let gone = store.delete_stream(keys).try_for_each(|_| std::future::ready(Ok(())));
-            self.once(deadline(0), gone)
-        };
-        self.asked(first, all).await.map(drop)
+    async fn one_by_one(&self, paths: &[String]) -> Result<(), LakeError> {
+        let each: Vec<_> = paths.iter().map(|path| self.delete(path).boxed()).collect();
+        futures::stream::iter(each).buffered(SIDE_BY_SIDE).try_collect().await
     }
 
     fn to_delete(&self, path: &str) -> Result<Path, LakeError> {
@@ -57,4 +63,21 @@ impl Inner {
         names::deletable(path)?;
         Ok(key)
     }
+}
+
+/// Whether the request was the matter: the store does not take it, or answers in another way than others.
+fn is_strange(answer: &Answer) -> bool {
+    matches!(answer.meaning, Meaning::Denied | Meaning::Never) || matches!(answer.seen, Seen::Status(200..=299))
+}
+
+/// What is absent already is as good as deleted.
+async fn gone(store: &dyn Store, keys: Vec<Path>) -> object_store::Result<()> {
+    let mut answers = store.delete_stream(futures::stream::iter(keys).map(Ok).boxed());
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

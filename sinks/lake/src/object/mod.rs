@@ -53,7 +53,7 @@ pub struct ObjectLake {
 
 struct Inner {
     store: Arc<dyn Store>,
-    /// Deletes many in one request; `None` where `store` does, or where nothing is deleted.
+    /// Deletes many in one request; `None` where that is not known, or nothing is ever deleted.
     bulk: Option<Bulk>,
     url: String,
     /// What every key of this lake begins with: nothing, or segments and a slash.
@@ -93,12 +93,13 @@ impl ObjectLake {
         let refused = |error: &dyn std::fmt::Display| LakeError::refused(url, error);
         let place: ObjectUrl = url.parse().map_err(|error| refused(&error))?;
         let options: Vec<_> = options.into_iter().collect();
+        let store = open::store(&place, &options).map_err(|error| refused(&error))?;
         let bulk = match &spool {
-            Some(_) => open::bulk(&place, &options).map_err(|error| refused(&error))?,
+            Some(_) => open::bulk(&place, &options, &store).map_err(|error| refused(&error))?,
             None => None,
         };
         let inner = Inner {
-            store: open::store(&place, &options).map_err(|error| refused(&error))?,
+            store,
             bulk: bulk.map(Bulk::new),
             url: place.to_string(),
             prefix: place.key_prefix(),

@@ -53,11 +53,16 @@ pub(super) fn store(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Arc<dyn
     }
 }
 
-/// The same place where it needs another client to delete many objects in one request.
-pub(super) fn bulk(url: &ObjectUrl, options: &[(&str, &str)]) -> Result<Option<Arc<dyn Store>>, OptionError> {
+/// What deletes many objects of `store` in one request: on S3 another client.
+pub(super) fn bulk(
+    url: &ObjectUrl,
+    options: &[(&str, &str)],
+    store: &Arc<dyn Store>,
+) -> Result<Option<Arc<dyn Store>>, OptionError> {
     match url.scheme() {
         #[cfg(feature = "s3")]
         "s3" => s3(url, options, true).map(Some),
+        "az" => Ok(Some(store.clone())),
         _ => Ok(None),
     }
 }

@@ -40,8 +40,7 @@ impl Inner {
             let Some(made) = self.modified(&name).await? else { continue };
             let age = now.duration_since(made).unwrap_or_default();
             if name == clock || age >= STALE {
-                let key = self.key(&name)?;
-                self.asked(&name, || self.once(deadline(0), self.store.delete(&key))).await?;
+                self.delete(&name).await?;
                 swept += u64::from(name != clock);
             }
         }

@@ -1,4 +1,5 @@
-//! One suite, every backend: the local disk, the double that loses answers (behaving), and a real S3 server.
+//! One suite, every backend: the local disk, the double that loses answers (behaving), a real S3 server, and Azurite with the feature
+//! `azure`.
 
 // Clippy sees only functions with #[test] as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code)]
@@ -9,6 +10,8 @@ mod process;
 #[path = "../../../../tests/rig/s3.rs"]
 mod s3;
 
+#[cfg(feature = "azure")]
+mod azure;
 #[cfg(feature = "s3")]
 #[path = "../../../../tests/rig/forgetful.rs"]
 mod forgetful;
