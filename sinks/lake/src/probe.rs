@@ -1,7 +1,7 @@
 //! The start-up probe: a lake must prove, by doing it, that a name is created by one writer only and that a
 //! listing shows it at once. Everything else rests on that, so nobody is believed about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -185,13 +185,19 @@ impl Run<'_> {
     }
 
     async fn names(&self, after: Option<&str>) -> Result<BTreeMap<String, u64>, LakeError> {
-        let mut shown = BTreeMap::new();
+        let (mut shown, mut tags) = (BTreeMap::new(), BTreeSet::new());
         let mut listing = self.lake.list(PLACE, after).await?;
         while let Some(entry) = listing.next().await {
             let entry = entry?;
-            if entry.path.starts_with(&self.prefix) {
-                shown.insert(entry.path, entry.size);
+            if !entry.path.starts_with(&self.prefix) {
+                continue;
             }
+            // No two objects of a probe have the same content.
+            if entry.tag.is_some_and(|tag| !tags.insert(tag)) {
+                let what = format!("objects of other contents have the same tag (ETag), {} among them", entry.path);
+                return Err(self.missing(what));
+            }
+            shown.insert(entry.path, entry.size);
         }
         Ok(shown)
     }

@@ -18,6 +18,7 @@ const ALL: &[LakeCase] = &[
     ("a dropped file leaves nothing", |lake| dropped(lake).boxed()),
     ("a published file cannot change, and is found when it is published again", |lake| published_again(lake).boxed()),
     ("an empty file takes its name", |lake| empty(lake).boxed()),
+    ("an object is read with the tag that a listing shows, and another has another", |lake| tagged(lake).boxed()),
     ("of many writers one creates the name", |lake| races(lake).boxed()),
     ("placing tells the same from another", |lake| placing(lake).boxed()),
     ("only what lies below _landfall/ is deleted", |lake| deletes(lake).boxed()),
@@ -140,6 +141,23 @@ async fn empty(lake: Arc<dyn Lake>) -> Result<(), String> {
     is("its size", lake.size("t/empty").await.map_err(told)?, Some(0))?;
     is("its content", lake.read("t/empty").await.map_err(told)?, Some(Bytes::new()))?;
     is("the names", names(&*lake, "t", None).await?, vec!["t/empty".to_owned()])
+}
+
+async fn tagged(lake: Arc<dyn Lake>) -> Result<(), String> {
+    let path = "_landfall/tagged/x";
+    let mut tags = Vec::new();
+    for content in ["one", "two"] {
+        is("creating", lake.create(path, Bytes::from(content)).await.map_err(told)?, Created::Created)?;
+        let mut listing = lake.list("_landfall/tagged", None).await.map_err(told)?;
+        let listed = listing.next().await.transpose().map_err(told)?.and_then(|entry| entry.tag);
+        let read = lake.read_tagged(path).await.map_err(told)?;
+        is("what is read", read.as_ref().map(|read| read.content.clone()), Some(Bytes::from(content)))?;
+        is("its tag", read.and_then(|read| read.tag), listed.clone())?;
+        tags.push(listed);
+        lake.delete(path).await.map_err(told)?;
+    }
+    is("an object that is gone", lake.read_tagged(path).await.map_err(told)?, None)?;
+    ensure(tags[0].is_none() || tags[0] != tags[1], || format!("two objects have the tag {:?}", tags[0]))
 }
 
 async fn races(lake: Arc<dyn Lake>) -> Result<(), String> {

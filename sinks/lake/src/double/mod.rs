@@ -16,7 +16,7 @@ use futures::StreamExt;
 use futures::future::{self, BoxFuture};
 use futures::stream::{self, BoxStream};
 
-use crate::{Created, Entry, Lake, LakeError, Staged, Trials};
+use crate::{Created, Entry, Lake, LakeError, Staged, Tagged, Trials};
 pub use faults::{Answer, Call, Effect, Fault, Faults, Rates};
 
 /// Wraps a lake. Clones share everything, also what is still under way.
@@ -157,6 +157,11 @@ impl<L: Lake> Lake for FaultyLake<L> {
     async fn read(&self, path: &str) -> Result<Option<Bytes>, LakeError> {
         self.shared.look(Call::Read, path).await?;
         self.lake.read(path).await
+    }
+
+    async fn read_tagged(&self, path: &str) -> Result<Option<Tagged>, LakeError> {
+        self.shared.look(Call::Read, path).await?;
+        self.lake.read_tagged(path).await
     }
 
     async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, LakeError> {

@@ -68,6 +68,8 @@ enum Flaw {
     ListsLate,
     IgnoresStartAfter,
     TornReads,
+    /// Gives every object the same tag.
+    OneTag,
 }
 
 #[derive(Clone)]
@@ -139,7 +141,8 @@ impl Lake for Flawed {
             *listings += 1;
             let late = self.flaw == Flaw::ListsLate && *listings < 2;
             if path.starts_with(prefix) && path.as_str() > after && !late {
-                shown.push(Ok(Entry { path: path.clone(), size: content.len() as u64, tag: None }));
+                let tag = (self.flaw == Flaw::OneTag).then(|| "0".to_owned());
+                shown.push(Ok(Entry { path: path.clone(), size: content.len() as u64, tag }));
             }
         }
         Ok(stream::iter(shown).boxed())
@@ -166,6 +169,7 @@ fn every_flaw_is_found_and_named() {
         (Flaw::ListsLate, "does not show a name that was just created"),
         (Flaw::IgnoresStartAfter, "starts after a name"),
         (Flaw::TornReads, "bytes are read"),
+        (Flaw::OneTag, "the same tag"),
     ];
     let flawed = |flaw| Flawed { flaw, names: Arc::default() };
     assert!(block_on(probe(&flawed(Flaw::None))).is_ok());
