@@ -6,9 +6,10 @@
 //! the newest tells a tree that is whole from one that was deleted.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use landfall_lake::Lake;
+use landfall_lake::{Lake, LakeError};
 
 use super::tree::{Shown, Tree};
 
@@ -21,18 +22,20 @@ pub(super) struct Pruning {
     portion: usize,
     /// Directories in which a deletion is under way.
     busy: Arc<Mutex<HashSet<String>>>,
+    /// That one failed has been told.
+    told: Arc<AtomicBool>,
 }
 
 impl Default for Pruning {
     fn default() -> Pruning {
-        Pruning { keep: KEPT, portion: PORTION, busy: Arc::default() }
+        Pruning { keep: KEPT, portion: PORTION, busy: Arc::default(), told: Arc::default() }
     }
 }
 
 impl Pruning {
     #[cfg(test)]
     pub fn keeping(versions: usize) -> Pruning {
-        Pruning { keep: versions.max(2), portion: 1, busy: Arc::default() }
+        Pruning { keep: versions.max(2), portion: 1, ..Pruning::default() }
     }
 
     /// Whether the list after this version is to show all of them. Plans and commits may take turns, so two in a row
@@ -47,18 +50,44 @@ impl Pruning {
         if shown.len() < self.keep + self.portion {
             return;
         }
-        let directory = tree.directory.clone();
-        if !held(&self.busy).insert(directory.clone()) {
-            return;
-        }
+        let Some(turn) = Turn::taken(&self.busy, &tree.directory) else { return };
         let old: Vec<String> = shown.surplus(self.keep).map(|version| tree.path(version)).collect();
-        let (lake, busy) = (lake.clone(), self.busy.clone());
+        let (lake, told) = (lake.clone(), self.told.clone());
         tokio::spawn(async move {
             if let Err(error) = lake.delete_many(&old).await {
-                tracing::debug!(%error, directory, "old versions of a checkpoint stay for now");
+                stay(&turn.directory, &error, &told);
             }
-            held(&busy).remove(&directory);
         });
+    }
+}
+
+/// Once to people, since they grow with every batch, and so does what a start lists.
+fn stay(directory: &str, error: &LakeError, told: &AtomicBool) {
+    if told.swap(true, Ordering::Relaxed) {
+        return tracing::debug!(%error, directory, "old versions of a checkpoint stay for now");
+    }
+    tracing::warn!(
+        "old versions of a checkpoint below {directory} could not be deleted: {error}. Nothing is wrong with the data; \
+         but starts take longer the more there are: permit deletions below _landfall/ (s3:DeleteObject)"
+    );
+}
+
+/// The deletion under way in a directory; it ends however its task does.
+struct Turn {
+    busy: Arc<Mutex<HashSet<String>>>,
+    directory: String,
+}
+
+impl Turn {
+    fn taken(busy: &Arc<Mutex<HashSet<String>>>, directory: &str) -> Option<Turn> {
+        let turn = || Turn { busy: busy.clone(), directory: directory.to_owned() };
+        held(busy).insert(directory.to_owned()).then(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        held(&self.busy).remove(&self.directory);
     }
 }
 

@@ -130,7 +130,8 @@ impl Writer {
 
 async fn land(seed: u64, rates: Rates) -> u64 {
     let faults = Faults::seeded(seed, rates);
-    let lake = FaultyLake::new(MemoryLake::default(), faults.clone());
+    let inner = if seed.is_multiple_of(2) { MemoryLake::tagged() } else { MemoryLake::default() };
+    let lake = FaultyLake::new(inner, faults.clone());
     let told = Arc::new(Told::default());
     let writer = |number: u64| {
         let random = StdRng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(number));
