@@ -62,7 +62,7 @@ impl StreamTask {
     /// Step five, and only by who plans the stream: whoever landed it.
     pub(super) fn announce(&self) {
         if !self.is_helping() {
-            drop(self.works.announce.send((self.stream.clone(), self.checkpoint.committed())));
+            drop(self.works.announce.send((self.stream.clone(), Some(self.checkpoint.committed()))));
         }
     }
 

@@ -56,8 +56,8 @@ pub struct Works {
     /// Streams whose topic may be gone, or be another one of the same name: each compares for itself.
     pub doubts: Mutex<HashSet<Stream>>,
     pub layouts: Mutex<HashMap<String, Arc<Layout>>>,
-    /// Streams whose committed offset moved: to be announced.
-    pub announce: mpsc::UnboundedSender<(Stream, i64)>,
+    /// Streams whose committed offset moved: to be announced. `None` where the stream has ended here.
+    pub announce: mpsc::UnboundedSender<(Stream, Option<i64>)>,
     /// What ends the whole process.
     pub fatal: mpsc::UnboundedSender<String>,
 }

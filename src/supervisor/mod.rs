@@ -235,7 +235,7 @@ impl Run {
     async fn new(
         plant: Plant,
         mode: Mode,
-        announce: mpsc::UnboundedSender<(Stream, i64)>,
+        announce: mpsc::UnboundedSender<(Stream, Option<i64>)>,
         fatal: mpsc::UnboundedSender<String>,
     ) -> Result<Run, RunError> {
         plant.origin.record_layout(&plant.sink.layout()).await?;

@@ -52,11 +52,9 @@ impl Sharing {
         })
     }
 
-    /// Until the group has given or taken something.
+    /// Until the group has given or taken something, or nothing will be heard of it any more.
     pub async fn changed(&mut self) {
-        if self.share.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        drop(self.share.changed().await);
     }
 
     fn subscribe(&mut self, topics: BTreeSet<String>) {
@@ -132,6 +130,12 @@ impl Run {
     /// Tells every stream what has become of it in the group.
     pub(super) fn heed_share(&mut self) -> Result<(), RunError> {
         let Some(sharing) = &mut self.sharing else { return Ok(()) };
+        if sharing.share.has_changed().is_err() {
+            let group = &self.plant.group;
+            return Err(RunError::Fatal(format!(
+                "this process is out of group {group} and cannot join it again (see above); nothing is lost: start again"
+            )));
+        }
         let share = sharing.share.borrow_and_update().clone();
         if let Some(trouble) = share.trouble.as_ref().filter(|trouble| trouble.is_permanent()) {
             return Err(trouble.clone().into());
@@ -175,6 +179,7 @@ impl Run {
         }
         self.known.remove(&key);
         self.works.forget(stream);
+        drop(self.works.announce.send((stream.clone(), None)));
         sharing.owns(&key)
     }
 
