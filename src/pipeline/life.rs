@@ -11,8 +11,10 @@ use crate::status::Activity;
 
 /// How long `--once` tries without any progress.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a stopped stream looks whether its checkpoint has changed.
-const LOOK: Duration = Duration::from_secs(10);
+/// How soon a stopped stream looks whether its checkpoint has changed, and how seldom it does later: each look asks
+/// the store, and thousands of streams may have stopped.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+const LAST_LOOK: Duration = Duration::from_secs(120);
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -114,12 +116,14 @@ impl StreamTask {
             return Some(outcome);
         }
         let stopped_at = self.checkpoint.version;
+        let mut look = FIRST_LOOK;
         loop {
             if self.is_draining() {
                 return Some(outcome);
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK), if self.works.store.is_shared() => {
+                () = tokio::time::sleep(ambient::jitter(look)), if self.works.store.is_shared() => {
+                    look = (look * 2).min(LAST_LOOK);
                     // A decision that another process wrote down, or that another process has carried out.
                     let found = self.works.store.load(&self.stream).await;
                     if found.is_ok_and(|found| found.is_some_and(|found| found.version != stopped_at)) {

@@ -52,10 +52,10 @@ impl Lookout {
 
     /// What is announced is no position, but tells where it is worth to look for one. Where nothing was announced there
     /// is no owner to be helped.
-    fn note(&mut self, group: &Group, others: &BTreeSet<Key>) {
+    fn note(&mut self, group: &Group, others: &BTreeSet<Key>, helps: &BTreeSet<Key>) {
         let announced = |told: &Announced| Some(((told.topic.clone(), told.partition), told.offset?));
         let announced: HashMap<Key, i64> = group.announced.iter().filter_map(announced).collect();
-        self.behind.retain(|key, _| others.contains(key));
+        self.behind.retain(|key, _| others.contains(key) || helps.contains(key));
         for (key, end) in &group.ends {
             let Some(done) = announced.get(key).filter(|done| **done < *end) else {
                 self.behind.remove(key);
@@ -71,13 +71,11 @@ impl Lookout {
     }
 
     /// Of those that are late by more than `late` the one that is the furthest behind.
-    fn furthest(&mut self, late: Duration) -> Option<Key> {
+    fn furthest(&mut self, late: Duration, helps: &BTreeSet<Key>) -> Option<Key> {
         self.rests.retain(|_, since| since.elapsed() < REST);
-        let is_late = |(key, behind): &(&Key, &Behind)| behind.since.elapsed() > late && !self.rests.contains_key(*key);
-        let furthest = self.behind.iter().filter(is_late).max_by_key(|(_, behind)| behind.lag);
-        let key = furthest.map(|(key, _)| key.clone())?;
-        self.behind.remove(&key);
-        Some(key)
+        let is_free = |key: &Key| !self.rests.contains_key(key) && !helps.contains(key);
+        let is_late = |(key, behind): &(&Key, &Behind)| behind.since.elapsed() > late && is_free(key);
+        self.behind.iter().filter(is_late).max_by_key(|(_, behind)| behind.lag).map(|(key, _)| key.clone())
     }
 }
 
@@ -95,7 +93,7 @@ impl Run {
             && let Ok(Ok(group)) = answer.await
         {
             refuse_foreign(&self.plant, &group.announced)?;
-            lookout.note(&group, &others);
+            lookout.note(&group, &others, &sharing.helps);
         }
         if lookout.is_due(all.len()) {
             lookout.looked = Some(Instant::now());
@@ -107,7 +105,7 @@ impl Run {
         if !sharing.share.borrow().is_member || sharing.helps.len() >= hands {
             return Ok(false);
         }
-        let Some(key) = lookout.furthest(self.plant.roll.max_age + SLACK) else { return Ok(false) };
+        let Some(key) = lookout.furthest(self.plant.roll.max_age + SLACK, &sharing.helps) else { return Ok(false) };
         tracing::debug!("{}/{} is behind: this process may help", key.0, key.1);
         Ok(sharing.helps.insert(key))
     }
