@@ -105,7 +105,7 @@ pub async fn stopped() {
         return std::future::pending().await;
     };
     either(&mut term, &mut interrupt).await;
-    tracing::info!("stopping: batches under way are finished; a second signal ends at once");
+    tracing::info!("stopping: what is under way is finished; a second signal ends at once");
     tokio::spawn(async move {
         let code = either(&mut term, &mut interrupt).await;
         std::process::exit(code);

@@ -122,7 +122,11 @@ fn land(config: &Config, once: bool, console: &Console) -> Result<Exit, Failure>
         let landfall = tokio::select! {
             biased;
             () = &mut stop => return Ok((Vec::new(), ended_early(once))),
-            opened = Landfall::open(config.clone()) => opened?,
+            // In a task of its own: what it waits for on the local disk must not keep the signals waiting.
+            opened = tokio::spawn(Landfall::open(config.clone())) => match opened {
+                Ok(opened) => opened?,
+                Err(error) => return Err(Failure::new(Exit::Failure, format!("opening failed: {error}"))),
+            },
         };
         let landed = if once {
             let bar = console.bar("landing", "records");
