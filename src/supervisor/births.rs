@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Start;
 use crate::kafka::{At, Kafka, KafkaError, MatchedBy, TopicId, TopicMeta};
 use crate::origin::{self, Genesis, Identity, OriginError};
-use crate::pipeline::Ends;
+use crate::pipeline::{Ends, Phase};
 use crate::status::Activity;
 
 /// How many streams are born or looked up at once.
@@ -257,6 +257,10 @@ impl Run {
                     self.start(checkpoint, target);
                 }
                 Err(error) if error.is_transient() => drop(later.get_or_insert(RunError::from(error))),
+                Err(error) if self.phase(&stream.topic, stream.partition) == Some(Phase::Helping) => {
+                    // Its owner meets it, too, and is the one to say so.
+                    tracing::debug!("{stream}: cannot be helped: {error}");
+                }
                 Err(error) => {
                     let known = Known { stream: stream.clone(), phase: None };
                     self.known.insert((stream.topic.clone(), stream.partition), known);
