@@ -78,7 +78,7 @@ fn heavy_dependencies_have_one_door() {
         ("sled", &["src/checkpoint/sled", "tests", "benches"]),
         ("landfall_sink_files", &["src/files.rs", "sinks/files", "tests", "benches", "examples"]),
         ("object_store", &["sinks/lake/src/object", "tests"]),
-        ("openssl", &["sinks/lake/src/object", "tests"]),
+        ("openssl", &["sinks/lake/src/object", "sinks/lake/tests", "tests"]),
         ("parquet", &["sinks/files", "tests", "benches", "examples"]),
         (
             "rustix",
