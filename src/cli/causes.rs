@@ -26,7 +26,9 @@ impl From<LakeError> for Failure {
             LakeError::NotDone { .. } | LakeError::Unknown { .. } => {
                 "see that the lake has space and can be written, then call it again: nothing is lost"
             }
-            LakeError::Refused { .. } => "as the message says, correct lake.url, lake.options or the store that they name",
+            LakeError::Refused { .. } => {
+                "as the message says, correct lake.url, lake.options or the store that they name"
+            }
         };
         Failure::new(Exit::Io, &error).way_out(hint)
     }
