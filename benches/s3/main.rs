@@ -3,6 +3,7 @@
 //! The store is the S3 server of the tests, on this machine. Every figure is a ratio of arms that took turns in one
 //! run, or a time beside that of the local disk. Each arm is this program started again.
 
+mod apart;
 mod arms;
 mod blind;
 mod fleet;
@@ -65,6 +66,9 @@ pub struct Options {
     /// `limits.memory` of every arm.
     #[arg(long, default_value = "512MiB")]
     pub memory: String,
+    /// Landfall has the first core to itself, and the servers have the others, as where they are elsewhere.
+    #[arg(long)]
+    pub apart: bool,
     /// `limits.workers`; 0 is one for each core.
     #[arg(long, default_value_t = 0)]
     pub workers: usize,

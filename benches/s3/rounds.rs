@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Options;
+use crate::apart;
 use crate::arms::{Kind, Order};
 use crate::line::Line;
 use crate::rig::gauge;
@@ -90,6 +91,10 @@ impl Drop for Site {
 impl Bench {
     pub fn new(options: &Options, memory: u64) -> anyhow::Result<Bench> {
         let cores = std::thread::available_parallelism()?.get();
+        if options.apart {
+            apart::leave_the_first_core(cores)?;
+        }
+        let own = if options.apart { 1 } else { cores };
         let root = options.dir.clone().unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned());
         let dir = root.join(format!("bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
@@ -99,7 +104,7 @@ impl Bench {
             far: Line::before(store.port, Duration::from_millis(options.far_ms), rate)?,
             options: options.clone(),
             memory,
-            workers: if options.workers == 0 { cores } else { options.workers },
+            workers: if options.workers == 0 { own } else { options.workers },
             cores,
             store,
             dir: dir.canonicalize()?,
@@ -144,7 +149,11 @@ impl Bench {
 
     /// The answer of an arm.
     pub fn ask<A: DeserializeOwned>(&self, order: &Order) -> anyhow::Result<A> {
-        let output = arm(order)?.output()?;
+        let mut command = arm(order)?;
+        if self.options.apart {
+            command = apart::on_the_first_core(&command);
+        }
+        let output = command.output()?;
         ensure!(output.status.success(), "{:?} of {} failed", order.kind, order.work.topic);
         serde_json::from_slice(&output.stdout).context("an arm's answer")
     }

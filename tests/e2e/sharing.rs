@@ -2,7 +2,7 @@
 //! those of the dead, helps with a backlog, and wakes from a freeze without doing harm.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::rig::driver::Running;
 use crate::rig::{Landfall, Scene, Settings, fresh, wait_until};
@@ -119,6 +119,22 @@ fn comes_back(vary: impl Fn(Settings) -> Settings) {
     scene.until_landed(SOON);
     last.terminate(Duration::from_secs(20)).expect_code(0);
     assert_eq!(scene.finish(&shared(&scene)).rows, 300);
+}
+
+/// Who ends leaves its group, so that nobody waits for the end of its session.
+#[test]
+fn a_process_that_was_ended_plans_again_at_once() {
+    let mut scene = Scene::new("again", 4);
+    for round in 0..3 {
+        scene.fill_from(round * 20, 20);
+        let began = Instant::now();
+        let running = scene.beside(&shared(&scene)).run();
+        scene.until_landed(SOON);
+        let landed = began.elapsed();
+        running.terminate(Duration::from_secs(20)).expect_code(0);
+        assert!(landed < Duration::from_secs(6), "start {round} took {landed:?}");
+    }
+    assert_eq!(scene.finish(&shared(&scene)).rows, 240);
 }
 
 /// The first of them ends, and says what is to be mended; the second lands.

@@ -38,7 +38,8 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Files> {
 
 fn grown(bench: &Bench, at: Where) -> anyhow::Result<Grown> {
     let small = shape("100B").context("the shape of 100 B")?;
-    let server = Server::playground(&[("files", PARTITIONS)])?;
+    let server = Server::kafka(&bench.dir)?;
+    server.create("files", PARTITIONS)?;
     let site = bench.site(at)?;
     let mut there = 0;
     // So many batches more in every partition.

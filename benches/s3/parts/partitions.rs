@@ -52,7 +52,9 @@ fn pairs(bench: &Bench, at: Where) -> anyhow::Result<Pair> {
 
 fn pair(bench: &Bench, at: Where, partitions: i32, counted: bool) -> anyhow::Result<Pair> {
     let small = shape("100B").context("the shape of 100 B")?;
-    let server = Server::playground(&[("many", partitions)])?;
+    // A group of the in-process broker gives nothing to a second member for as long as a session.
+    let server = Server::kafka(&bench.dir)?;
+    server.create("many", partitions)?;
     let site = bench.site(at)?;
     let start = |first: i64| -> anyhow::Result<Started> {
         server.fill_from("many", partitions, first, first + RECORDS, &small)?;
