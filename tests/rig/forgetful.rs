@@ -2,6 +2,8 @@
 //! rests on. One of them forgets nothing, to show that the others are refused for that alone.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::io::{self, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -94,7 +96,7 @@ impl Forgetful {
         }
         let mark = field(&request.head, "x-amz-meta-landfallput");
         objects.insert(key.to_owned(), Object { content: request.body.clone(), mark, made: Instant::now() });
-        told("200 OK", "ETag: \"1\"\r\n", b"", false)
+        told("200 OK", &format!("ETag: {}\r\n", tag(&request.body)), b"", false)
     }
 
     fn get(&self, key: &str, method: &str) -> Vec<u8> {
@@ -103,7 +105,8 @@ impl Forgetful {
             return told("404 Not Found", "", b"<Error><Code>NoSuchKey</Code></Error>", method == "HEAD");
         };
         let mark = object.mark.as_ref().map_or(String::new(), |mark| format!("x-amz-meta-landfallput: {mark}\r\n"));
-        let head = format!("ETag: \"1\"\r\nLast-Modified: Sat, 21 Nov 2026 05:00:00 GMT\r\n{mark}");
+        let tag = tag(&object.content);
+        let head = format!("ETag: {tag}\r\nLast-Modified: Sat, 21 Nov 2026 05:00:00 GMT\r\n{mark}");
         told("200 OK", &head, &object.content, method == "HEAD")
     }
 
@@ -122,10 +125,10 @@ impl Forgetful {
             .iter()
             .filter(shown)
             .map(|(key, object)| {
-                let size = object.content.len();
+                let (size, tag) = (object.content.len(), tag(&object.content));
                 format!(
                     "<Contents><Key>{key}</Key><LastModified>2026-11-21T05:00:00.000Z</LastModified>\
-                     <ETag>\"1\"</ETag><Size>{size}</Size></Contents>"
+                     <ETag>{tag}</ETag><Size>{size}</Size></Contents>"
                 )
             })
             .collect();
@@ -138,4 +141,11 @@ impl Forgetful {
 fn told(status: &str, head: &str, body: &[u8], bare: bool) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), if bare { b"" } else { body }].concat()
+}
+
+/// Of an object with this content.
+fn tag(content: &[u8]) -> String {
+    let mut hash = DefaultHasher::new();
+    content.hash(&mut hash);
+    format!("\"{:016x}\"", hash.finish())
 }
